@@ -150,6 +150,8 @@ impl ClientState {
     /// Records whether the client has room for what weir writes.
     pub fn stall(&self, stalled: bool) {
         let was = self.stalled.replace(stalled);
+        // Only the start of a stall counts. Each failed write reports it again, and would otherwise
+        // restart the write time-out.
         if was && stalled {
             return;
         }
@@ -199,6 +201,7 @@ impl ClientState {
     /// Orders an immediate end; the first reason counts.
     pub fn cut(&self, why: CutReason) {
         let orders = self.orders.get();
+        // `or` keeps the first reason: what follows a cut is its consequence.
         self.order(StopOrders { cut: orders.cut.or(Some(why)), ..orders });
     }
 
@@ -216,6 +219,7 @@ impl ClientState {
 
     /// Orders that the response in progress is the last.
     pub fn drain(&self) {
+        // An order wakes the task, so one that changes nothing is not given.
         if self.is_draining() {
             return;
         }
@@ -237,6 +241,7 @@ impl ClientState {
     /// Orders so far; the next one wakes the task of `context`.
     pub fn orders(&self, context: &mut Context<'_>) -> StopOrders {
         let mut waker = self.waker.borrow_mut();
+        // Called in every turn, mostly by the same task: its waker is not cloned each time.
         if !waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
             *waker = Some(context.waker().clone());
         }

@@ -68,6 +68,7 @@ impl Collected {
         let Some(first) = self.pieces.front_mut() else {
             return self.trailers.take().map(Frame::trailers);
         };
+        // One large piece would keep the worker busy with one write. Splitting shares the memory.
         let piece = first.split_to(first.len().min(PIECE));
         if first.is_empty() {
             self.pieces.pop_front();
@@ -107,15 +108,18 @@ impl Block {
     #[must_use]
     pub fn add(&mut self, piece: &[u8]) -> bool {
         let length = self.bytes.len() + piece.len();
+        // Nothing is added, so the caller still has the piece and streams it behind the block.
         if length > self.most {
             return false;
         }
         if length > self.share.size {
-            // The buffer doubles each time, so on average each byte is copied at most once.
+            // The buffer doubles each time, so on average each byte is copied at most once. One
+            // piece may be larger than that, so it grows at least to `length`.
             let size = (self.share.size * 2).max(length).max(LEAST_SHARE).min(self.most);
             if !self.share.grow(size) {
                 return false;
             }
+            // Exact, because the share accounts for the size of the buffer, not for its content.
             self.bytes.reserve_exact(size - self.bytes.len());
         }
         self.bytes.extend_from_slice(piece);
@@ -125,6 +129,8 @@ impl Block {
     /// Returns the collected part; its memory is given back when the last piece is dropped.
     #[must_use]
     pub fn freeze(self) -> Bytes {
+        // The owner is dropped with the last clone of the bytes, wherever they are held. The share
+        // returns then, not when the body ends.
         if self.bytes.is_empty() { Bytes::new() } else { Bytes::from_owner(self) }
     }
 }

@@ -74,6 +74,8 @@ impl ConnectionLimits {
     pub fn enter(self: &Arc<Self>) -> Result<ConnectionPermit, Full> {
         let more = |open: usize| (open < self.most.load(Ordering::Relaxed)).then_some(open + 1);
         self.open
+            // Check and increment are one step, because workers share the limit. The counter guards
+            // no other memory, so `Relaxed` is enough.
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
             .map_err(|_| Full::Listener)?;
         Ok(ConnectionPermit { occupancy: Arc::clone(self), client: None })
@@ -88,6 +90,8 @@ impl ConnectionPermit {
     pub fn belong_to(&mut self, client: IpAddr) -> Result<(), Full> {
         let client = unit(client);
         let mut clients = self.occupancy.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        // The limit is at least one, so a client that is refused has an entry with a connection
+        // already. No entry is left behind.
         let entry = clients.entry(client).or_default();
         if entry.open >= self.occupancy.most_per_client.load(Ordering::Relaxed) {
             return Err(Full::Client);
@@ -107,6 +111,7 @@ impl ConnectionPermit {
     /// A trusted proxy carries the connections of many clients and has no such limit.
     #[must_use]
     pub fn linger(&self) -> Option<ClientPermit<'_>> {
+        // Not counted for a client: the peer is a trusted proxy.
         let Some(client) = self.client else { return Some(ClientPermit { place: self }) };
         let mut clients = self.occupancy.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let entry =
@@ -141,6 +146,7 @@ impl Drop for ConnectionPermit {
         let mut clients = self.occupancy.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Entry::Occupied(mut count) = clients.entry(client) {
             count.get_mut().open -= 1;
+            // Addresses that are not connected must not take memory: an attacker has many.
             if count.get().open == 0 {
                 count.remove();
             }
@@ -149,6 +155,8 @@ impl Drop for ConnectionPermit {
 }
 
 fn unit(client: IpAddr) -> IpAddr {
+    // A mapped address, for instance from a PROXY header, is an IPv4 client. All of them would
+    // otherwise share one /64.
     match client.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & IPV6_CLIENT).into(),
         address @ IpAddr::V4(_) => address,

@@ -51,7 +51,9 @@ impl DrainOrder {
 
     /// Starts the drain, which ends at `deadline`.
     pub fn by(&self, deadline: Instant, idle: Idle) {
+        // A quarter, so that a short drain still releases parked requests for most of its time.
         let reserve = (deadline.saturating_duration_since(Instant::now()) / 4).min(RESERVE);
+        // `send` fails when no receiver is there. A worker may subscribe later and has to see it.
         self.order.send_replace(Some(Ending { deadline, last_release: deadline - reserve, idle }));
     }
 }
@@ -73,6 +75,7 @@ impl Drain {
         let order = self.order.wait_for(Option::is_some).await.ok().and_then(|order| *order);
         match order {
             Some(order) => order,
+            // A sender that is gone starts no drain. Its end must not look like one.
             None => std::future::pending().await,
         }
     }

@@ -41,6 +41,7 @@ impl FairQueue {
     fn join(&self, task: &Waker) -> Place {
         let place = Place::default();
         self.waiting.borrow_mut().push_back((task.clone(), Rc::clone(&place)));
+        // Only an idle caller has left its waker. A busy one finds the new task by itself.
         if let Some(caller) = self.caller.take() {
             caller.wake();
         }
@@ -61,7 +62,8 @@ impl FairQueue {
             self.caller.replace(Some(context.waker().clone()));
             return Poll::Pending;
         };
-        // A task that ended while it waited ignores the wake: it costs one call.
+        // A task that ended while it waited ignores the wake: it costs one call. The place is set
+        // too, because a task whose place is unset does nothing.
         place.set(true);
         next.wake();
         Poll::Ready(())
@@ -146,6 +148,8 @@ impl TurnWaker {
         work: impl FnOnce(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
         self.inner.task.register(context.waker());
+        // From here on wakes are only recorded, so a task that wakes itself in `work` does not pass
+        // the queue.
         self.inner.busy.store(true, SeqCst);
         // What a wake up to here is for, `work` sees. Cleared later, a wake during `work` would be
         // lost.

@@ -88,6 +88,7 @@ pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<StdListener>> {
     }
     let mut listeners: Vec<StdListener> = Vec::with_capacity(count);
     for _ in 0..count {
+        // With port 0 the kernel would choose another port for each socket.
         let chosen = match listeners.first() {
             Some(first) => first.local_addr()?,
             None => address,
@@ -104,6 +105,7 @@ pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<StdListener>> {
 pub fn shared(address: SocketAddr) -> io::Result<StdListener> {
     let socket = reusable(address)?;
     socket.set_reuse_port(true)?;
+    // The runtime requires it: a blocking accept would stop the whole worker.
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -153,6 +155,7 @@ pub async fn accept(
     let (mut stop, mut count) = (pin!(stop), 0_u32);
     loop {
         let accepted = tokio::select! {
+            // `stop` is polled first, so a flood of connections cannot delay a stop.
             biased;
             () = &mut stop => break,
             accepted = listener.accept() => accepted,
@@ -162,15 +165,20 @@ pub async fn accept(
                 pause = FIRST_PAUSE;
                 take(stream, peer);
                 count = count.wrapping_add(1);
+                // A burst of connections would otherwise keep the event loop from those that
+                // are open.
                 if count.is_multiple_of(ACCEPTS_A_TURN) {
                     tokio::task::yield_now().await;
                 }
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
+                // Without descriptors every accept fails, so the message is throttled.
                 if let Some(left_out) = said.look(begun.elapsed()) {
                     tracing::warn!(%error, left_out, "accept failed; refusing connections");
                 }
+                // Accepting and closing takes a client out of the backlog. With a pause alone it
+                // would wait there without any response.
                 if !spare.refuse_one(&listener, &error).await {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
@@ -219,10 +227,13 @@ impl SpareDescriptor {
     /// waiting connection the next accept waits.
     async fn refuse_one(&mut self, listener: &TcpListener, error: &io::Error) -> bool {
         let out_of_descriptors =
+            // Closing a descriptor helps only against these two errors.
             [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
         if !out_of_descriptors.contains(&error.raw_os_error()) || self.0.take().is_none() {
             return false;
         }
+        // The spare descriptor was just closed, so one is free for this accept, unless another
+        // worker took it.
         drop(waiting(listener).await);
         self.restore();
         true

@@ -56,6 +56,8 @@ pub enum HeaderError {
 /// # Errors
 /// When there is no valid header.
 pub fn parse(bytes: &[u8]) -> Result<Option<(ProxiedPeer, usize)>, HeaderError> {
+    // Bytes that are shorter than the start of a form may still become it: they are not an error
+    // yet.
     let begins_with = |start: &[u8]| start.starts_with(bytes) || bytes.starts_with(start);
     if begins_with(TEXT) {
         return text(bytes);
@@ -67,6 +69,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(ProxiedPeer, usize)>, HeaderError> 
 }
 
 fn text(bytes: &[u8]) -> Result<Option<(ProxiedPeer, usize)>, HeaderError> {
+    // A peer without a line end must not make this search or the buffer grow.
     let Some(end) = bytes.iter().take(TEXT_MOST).position(|byte| *byte == b'\n') else {
         return if bytes.len() < TEXT_MOST { Ok(None) } else { Err(HeaderError::TooLong) };
     };
@@ -78,6 +81,8 @@ fn text(bytes: &[u8]) -> Result<Option<(ProxiedPeer, usize)>, HeaderError> {
 
 /// Parses the rest of the line after `PROXY `: a protocol, both addresses and both ports.
 fn source(line: &str) -> Option<ProxiedPeer> {
+    // The specification requires that the rest of such a line is ignored. The connection then has
+    // the address of the proxy.
     if line.split(' ').next() == Some("UNKNOWN") {
         return Some(ProxiedPeer::Proxy);
     }
@@ -89,11 +94,13 @@ fn source(line: &str) -> Option<ProxiedPeer> {
         "TCP6" => source.is_ipv6() && target.is_ipv6(),
         _ => false,
     };
+    // Checked although it is not used: a malformed header must not pass.
     number(target_port)?;
     fits.then_some(ProxiedPeer::Behind(SocketAddr::new(source, number(port)?)))
 }
 
 fn number(port: &str) -> Option<u16> {
+    // Excludes `+80` and `080`, which `parse` accepts.
     port.parse().ok().filter(|number: &u16| number.to_string() == port)
 }
 
@@ -101,14 +108,18 @@ fn binary(bytes: &[u8]) -> Result<Option<(ProxiedPeer, usize)>, HeaderError> {
     let Some((fixed, rest)) = bytes.split_first_chunk::<FIXED>() else { return Ok(None) };
     let [.., command, protocol, high, low] = *fixed;
     let length = usize::from(u16::from_be_bytes([high, low]));
+    // The length field allows 64 KiB. It is checked before the rest is waited for.
     if length > BINARY_MOST {
         return Err(HeaderError::TooLong);
     }
+    // Everything up to the length belongs to the header, TLVs included.
     let Some(told) = rest.get(..length) else { return Ok(None) };
     let source = match (command, protocol) {
+        // `LOCAL`: the addresses are skipped, whatever their family.
         (0x20, _) => ProxiedPeer::Proxy,
         (0x21, 0x11) => ProxiedPeer::Behind(behind::<4, 12, Ipv4Addr>(told)?),
         (0x21, 0x21) => ProxiedPeer::Behind(behind::<16, 36, Ipv6Addr>(told)?),
+        // Unspecified, or a Unix socket: there is no client address to take over.
         (0x21, 0x00 | 0x31) => ProxiedPeer::Proxy,
         (0x21, 0x12 | 0x22 | 0x32) => return Err(HeaderError::NotTcp),
         _ => return Err(HeaderError::Malformed),
@@ -121,6 +132,7 @@ fn behind<const ADDRESS: usize, const ALL: usize, A>(told: &[u8]) -> Result<Sock
 where
     A: From<[u8; ADDRESS]> + Into<IpAddr>,
 {
+    // The block may be longer than the addresses: TLVs follow, and none is used.
     let all = told.first_chunk::<ALL>().ok_or(HeaderError::Malformed)?;
     let address = all.first_chunk::<ADDRESS>().ok_or(HeaderError::Malformed)?;
     let port = u16::from_be_bytes([all[ADDRESS * 2], all[ADDRESS * 2 + 1]]);
@@ -137,6 +149,7 @@ pub async fn read(mut io: Box<dyn Io>) -> io::Result<(ProxiedPeer, Box<dyn Io>)>
         if let Some((source, length)) = parse(&ahead).map_err(io::Error::other)? {
             ahead.drain(..length);
             let io: Box<dyn Io> =
+                // Usually the header is all that was read, and the connection needs no wrapper.
                 if ahead.is_empty() { io } else { Box::new(Resumed { ahead, taken: 0, io }) };
             return Ok((source, io));
         }
@@ -163,6 +176,7 @@ impl Io for Resumed {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        // Bytes ahead are skipped: what is read raw is discarded anyway.
         self.io.poll_read_raw(context, buffer)
     }
 }

@@ -41,6 +41,7 @@ pub async fn relay(tunnel: Tunnel, conn: &Rc<ClientConn>) {
             return Poll::Ready(Ok(()));
         }
         let before = (up.bytes, down.bytes);
+        // Both directions are polled in every turn, because each registers its own wakers.
         let both = (
             up.poll(context, &mut near, &mut far_io)?,
             down.poll(context, &mut far_io, &mut near)?,
@@ -63,6 +64,7 @@ pub async fn relay(tunnel: Tunnel, conn: &Rc<ClientConn>) {
         }
         // Most peers end a tunnel by closing the connection.
         Err(cause) => tracing::debug!(%cause, "a tunnel ended"),
+        // Of the ends without an I/O error only a cut is a fault that the access line names.
         Ok(()) => {
             if let Some(cut) = conn.state().ended_by() {
                 record.set_error(&Error::from(cut));
@@ -73,6 +75,7 @@ pub async fn relay(tunnel: Tunnel, conn: &Rc<ClientConn>) {
 
 async fn nearly_over(mut drain: Drain) {
     let (deadline, _) = drain.begun().await;
+    // The access line has to be written before the deadline, when the process exits.
     tokio::time::sleep_until(deadline - EARLY).await;
 }
 
@@ -88,6 +91,7 @@ impl Flow {
     /// Creates a direction on which these bytes were received already.
     fn beginning_with(early: &[u8]) -> Self {
         let mut buffer = early.to_vec();
+        // The endpoint may have sent more behind its 101 than a buffer holds.
         buffer.resize(early.len().max(BUFFER), 0);
         Self { buffer, pending: 0..early.len(), ended: false, bytes: 0 }
     }
@@ -131,10 +135,13 @@ impl Flow {
                 self.bytes += count as u64;
             }
             if self.ended {
+                // Passes the half-close on. The other direction continues until it ends by itself.
                 return Pin::new(&mut *to).poll_shutdown(context);
             }
             let mut buffer = ReadBuf::new(&mut self.buffer);
             if Pin::new(&mut *from).poll_read(context, &mut buffer)?.is_pending() {
+                // A TLS stream may have accepted bytes that it has not sent. Without a flush both
+                // sides could wait for each other.
                 ready!(Pin::new(&mut *to).poll_flush(context))?;
                 return Poll::Pending;
             }

@@ -53,6 +53,8 @@ impl StreamBody {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        // The body is wanted once it is polled for the first time. Before that a client that waits
+        // for `100 Continue` sends nothing.
         if let Some(reply) = self.invites.take() {
             reply.send_continue();
         }
@@ -86,6 +88,8 @@ impl Body for IncomingBody {
                 broke(gone, cause)
             }),
             Self::Stream(body) => body.poll_frame(context).map_err(|cause| {
+                // A stream that the client reset means that it is gone. An error that the library
+                // found is a fault of the request.
                 let gone = cause.is_io() || cause.is_remote();
                 broke(gone, cause)
             }),
@@ -104,6 +108,7 @@ impl Body for IncomingBody {
         match self {
             Self::Nothing => SizeHint::with_exact(0),
             Self::Connection(body) => body.size_hint(),
+            // The library compares the data with the length, so the rest is exact.
             Self::Stream(StreamBody { left: Some(left), .. }) => SizeHint::with_exact(*left),
             Self::Stream(_) if self.is_end_stream() => SizeHint::with_exact(0),
             Self::Stream(_) => SizeHint::default(),

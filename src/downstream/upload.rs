@@ -77,6 +77,7 @@ impl RequestBody {
             number: state.upload().number,
         };
         let upload = Rc::new(upload);
+        // A request without a body has nothing to come, and so may be sent again.
         let incoming = (!incoming.is_end_stream()).then_some(incoming);
         let body =
             Self { collected: None, incoming, upload: Some(Rc::clone(&upload)), left: u64::MAX };
@@ -89,6 +90,7 @@ impl RequestBody {
     /// [`Kind::BodyTooLarge`] when the announced length is larger.
     pub fn limit(&mut self, most: Option<u64>) -> Result<(), Error> {
         self.left = most.unwrap_or(u64::MAX);
+        // A client that waits for `100 Continue` never sends such a body: it was not asked for.
         if self.size_hint().lower() > self.left {
             return Err(Error::new(
                 Kind::BodyTooLarge,
@@ -104,6 +106,7 @@ impl RequestBody {
     /// # Errors
     /// When it breaks, or exceeds its limit.
     pub async fn collect(&mut self, most: usize, memory: &BodyMemory) -> Result<(), Error> {
+        // A body whose length is known is sent with it anyway, so it is streamed.
         if most == 0 || self.size_hint().exact().is_some() {
             return Ok(());
         }
@@ -114,6 +117,8 @@ impl RequestBody {
             match frame.into_data() {
                 Ok(piece) if block.add(&piece) => {}
                 Ok(piece) => {
+                    // The piece that did not fit goes behind the collected part. The client gets no
+                    // second chance to send it.
                     self.collected = Some(Box::new(Collected::new([block.freeze(), piece], None)));
                     return Ok(());
                 }
@@ -136,6 +141,7 @@ impl RequestBody {
     /// connection.
     pub async fn drain(mut self) {
         let read_away = async {
+            // Errors end the loop too: the body stays incomplete, which closes the connection.
             while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut self).poll_frame(context)).await
             {
             }
@@ -161,10 +167,13 @@ impl UploadState {
     }
 
     fn waits(&self, waits: bool) {
+        // Only changes are passed on. The counter of the client state must not move with every
+        // poll, or the body time-out would never pass.
         let changed = self.progress.awaiting_client.replace(waits) != waits;
         if changed && !waits {
             self.progress.moves();
         }
+        // The body may be polled after the next request has started. That one has the state then.
         if changed && self.is_current() {
             // After the response the client still has to send the rest.
             let owes = waits || self.answered.get();
@@ -258,6 +267,7 @@ impl Body for RequestBody {
         }
         let bytes = frame.data_ref().map_or(0, Buf::remaining);
         upload.handed_on(bytes);
+        // A chunked body announces no length, so the limit is also checked piece by piece.
         let Some(left) = this.left.checked_sub(bytes as u64) else {
             let error =
                 upload.broke(Kind::BodyTooLarge, "the body is larger than the route's `max_body`");
@@ -277,6 +287,7 @@ impl Body for RequestBody {
         let Some(collected) = &self.collected else { return rest };
         let mut hint = SizeHint::new();
         hint.set_lower(collected.length() + rest.lower());
+        // Trailers need chunked framing, so a body with trailers has no exact length.
         if let Some(upper) = rest.upper().filter(|_| !collected.has_trailers()) {
             hint.set_upper(collected.length().saturating_add(upper));
         }
@@ -286,6 +297,8 @@ impl Body for RequestBody {
 
 impl Repeat for RequestBody {
     fn again(&self) -> Option<Self> {
+        // A part that was streamed was not kept, so only a body collected to its end can
+        // be repeated.
         let whole = self.incoming.is_none();
         whole.then(|| Self {
             collected: self.collected.clone(),

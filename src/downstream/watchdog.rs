@@ -89,6 +89,7 @@ impl Watchdog {
     }
 
     fn watch(&self, state: &Rc<ClientState>, age: Option<u32>, unseen: u64) {
+        // A connection may be accepted, or a stream opened, after the drain has started.
         if self.draining.get() {
             state.drain();
         }
@@ -130,6 +131,8 @@ impl Watchdog {
     /// Looks at all connections every [`WATCHDOG_TICK`], for as long as it is polled.
     pub async fn run(&self) {
         let mut ticks = tokio::time::interval(WATCHDOG_TICK);
+        // Ticks are the only clock of the time-outs. If missed ticks were made up for, a process
+        // that was frozen would cut clients that had no time to act.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
@@ -140,11 +143,13 @@ impl Watchdog {
     fn look(&self) {
         let timeouts = self.timeouts.get();
         self.watched.borrow_mut().retain_mut(|watched| {
+            // A connection that ended is dropped here, so none has to unregister itself.
             let Some(state) = watched.state.upgrade() else { return false };
             if watched.is_old(&timeouts) {
                 state.drain();
             }
             if let Some(why) = watched.is_late(&state, &timeouts) {
+                // The time for closing begins with GOAWAY, not with the last stream.
                 watched.ticks = 0;
                 // A connection without streams gets GOAWAY first, so that a stream in flight is not
                 // lost.
@@ -176,17 +181,23 @@ impl Watched {
             self.upload = upload.number;
             self.upload_ticks = 0;
         }
+        // Only waiting for the client counts. A body that is slow because its endpoint takes it
+        // slowly is not the fault of the client.
         if state.pending().0 != WaitingFor::Body {
             return false;
         }
         self.upload_ticks += 1;
         let waited = WATCHDOG_TICK * self.upload_ticks;
+        // Bytes of an incomplete frame are not visible here, so one whole frame counts in favour of
+        // the client.
         waited > RATE_GRACE && upload.bytes + self.unseen < LEAST_RATE * waited.as_secs()
     }
 
     /// Returns the time-out that has passed, if any.
     fn is_late(&mut self, state: &ClientState, timeouts: &ClientTimeouts) -> Option<CutReason> {
         let now = state.pending();
+        // The counter changes with each contribution of the client, also when the state before and
+        // after is the same.
         if now != self.seen {
             self.seen = now;
             self.ticks = 0;

@@ -34,6 +34,8 @@ impl Allowance {
     #[must_use]
     pub fn spend(&mut self, count: u64) -> bool {
         let cost = count.saturating_mul(ONE);
+        // Zero counts as used up. So also a cost that would leave zero first adds what time
+        // has earned.
         if cost >= self.left {
             let now = Instant::now();
             let passed =

@@ -137,6 +137,8 @@ pub async fn serve<S, F, B, E>(
     let (meter, turn_waker) = (Rc::new(Meter::default()), TurnWaker::new(fair_queue));
     let ended = async {
         let end = MeteredIo::new(&conn, &meter, limits);
+        // A client that is cut before its preface ends gets no GOAWAY: there is no connection of
+        // the library yet that could send one.
         let Some(connection) = shake_hands(&conn, end, limits).await else { return Ok(()) };
         let mut connection = connection?;
         let (scheduler, ping_timer) =
@@ -198,14 +200,19 @@ where
         turn_waker: &TurnWaker,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), h2::Error>> {
+        // Checked before anything is read, so a connection that was cut starts no further request.
         let orders = self.streams.conn.state().orders(context);
         if orders.cut.is_some() {
             return Poll::Ready(Ok(()));
         }
         if orders.drain && self.draining.is_none() {
             self.draining = Some(Instant::now());
+            // The library first sends GOAWAY with the largest stream id, and the real one after a
+            // round trip. Requests in flight are still served (RFC 9113, section 6.8).
             self.connection.graceful_shutdown();
         }
+        // Polled in every turn, because the timer wakes the task only if it was polled with
+        // its waker.
         if let Some(reason) = self.streams.objection(self.ping_timer.poll(context)) {
             self.connection.abrupt_shutdown(reason);
         }
@@ -217,12 +224,16 @@ where
             return Poll::Ready(Ok(()));
         }
         self.scheduler.go_on(context);
+        // The modulo ends such a series after `ALONE` turns. Without it, streams that are always
+        // ready would keep the connection from reading WINDOW_UPDATE and RST_STREAM.
         self.alone = if self.scheduler.is_behind() { (self.alone + 1) % ALONE } else { 0 };
         // No work is left, so the wake comes from what the streams sent, which has to be written.
         let sent = self.alone == 0 && (turn_waker.take_woken() || !reads);
         if sent && self.take_or_blame(context)?.is_ready() {
             return Poll::Ready(Ok(()));
         }
+        // A drain that was ordered in this turn, by the last allowed request, still has to send its
+        // GOAWAY. `take_woken` may have taken its wake.
         let ordered = self.streams.conn.state().is_draining() && self.draining.is_none();
         if ordered || self.scheduler.is_behind() {
             context.waker().wake_by_ref();
@@ -234,6 +245,8 @@ where
     /// connection.
     fn take_or_blame(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         self.take(context).map_err(|cause| {
+            // Only an error that the library found itself is the client's fault. An error of the
+            // socket, or a GOAWAY of the client, is not.
             if let Some(reason) =
                 cause.reason().filter(|_| cause.is_library() && cause.is_go_away())
             {
@@ -252,7 +265,8 @@ where
             }
             self.meter.forget_refused();
             self.streams.owe();
-            // Everything before the fault was processed.
+            // Everything before the fault was processed. The library has not seen the faulty bytes
+            // and would wait for more, so the end is ordered here. The next poll writes GOAWAY.
             let Some(fault) = self.meter.take_fault() else { return Poll::Pending };
             tracing::debug!(%fault, "HTTP/2 protocol error by the client; closing the connection");
             self.streams.conn.state().record_cut(CutReason::Protocol(fault.code()));
@@ -283,6 +297,7 @@ where
             (head, body),
             unfit,
         ));
+        // The work owns `stream`, so its state returns also when the work panics or is dropped.
         self.scheduler.add(async move {
             let carried = reply.carry(&stream.state, answering).await;
             stream.streams.note(&carried, began, malformed);
@@ -342,9 +357,13 @@ impl Streams {
     /// Records the outcome of a request: resets and malformed requests are wasted work.
     fn note(&self, carried: &Result<(), SendError>, began: Instant, malformed: bool) {
         match carried {
+            // A malformed request gets its 400, but earns nothing. Otherwise a client could send
+            // any number.
             Ok(()) if malformed => self.wastes(),
             Ok(()) => self.patience.borrow_mut().earn(ONE),
+            // The endpoint or weir broke the response, so the client is not charged.
             Err(SendError::Unanswered(_)) => {}
+            // Slow requests are free: a client with deadlines resets many when an endpoint stalls.
             Err(SendError::Cut | SendError::Ended(_)) if began.elapsed() >= LASTING => {}
             Err(SendError::Cut | SendError::Ended(_)) => self.wastes(),
         }
@@ -362,8 +381,10 @@ impl Streams {
     fn open(self: &Rc<Self>) -> Stream {
         self.open.set(self.open.get() + 1);
         self.owe();
+        // Streams that the client sent before it saw GOAWAY may still come: no underflow.
         self.left.set(self.left.get().saturating_sub(1));
         if self.left.get() == 0 {
+            // Ordered now, so GOAWAY is sent while the last request is in progress, not after it.
             self.conn.state().drain();
         }
         let state = self.free.borrow_mut().pop().unwrap_or_else(|| {

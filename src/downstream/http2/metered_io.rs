@@ -113,6 +113,8 @@ impl Meter {
     /// so it has refused those before.
     #[must_use]
     pub fn take_request(&self, stream: u32) -> Option<Received> {
+        // Streams below the yielded one cannot come later, so their requests are dropped. Ids only
+        // grow (RFC 9113, section 5.1.1).
         let mut requests = self.requests.borrow_mut();
         while let Some((id, request)) = requests.pop_front_if(|(id, _)| *id <= stream) {
             if id == stream {
@@ -125,6 +127,8 @@ impl Meter {
     /// Drops the requests that the library has processed. It yields no more streams for now, so it
     /// has refused these.
     pub fn forget_refused(&self) {
+        // Only when the library has read everything: a stand-in that it has not processed may still
+        // become a stream.
         if self.caught_up.get() {
             self.requests.take();
         }
@@ -138,6 +142,8 @@ impl Meter {
 
     fn keep(&self, stream: u32, request: Received) {
         let mut requests = self.requests.borrow_mut();
+        // Refused requests stay until the next yield, so a client that exceeds its streams could
+        // fill memory with them. The oldest of a full list was refused.
         if requests.len() == REQUESTS {
             requests.pop_front();
         }
@@ -212,17 +218,22 @@ impl MeteredIo {
         if self.allowance.spend(u64::from(frames)) {
             return Ok(());
         }
+        // Only recorded: the error ends the connection, and the access lines of its streams get
+        // the reason.
         self.end.0.state().record_cut(CutReason::IdleFrames);
         Err(io::Error::new(io::ErrorKind::InvalidData, CutReason::IdleFrames))
     }
 
     /// Examines the frames of which this many bytes were written.
     fn wrote(&mut self, outcome: &Poll<io::Result<usize>>, pieces: &[io::IoSlice<'_>]) {
+        // Bytes that were not written do not earn: a client that takes nothing gets nothing for it.
         let Poll::Ready(Ok(mut count)) = *outcome else { return };
         for piece in pieces {
             let (written, _) = piece.split_at(count.min(piece.len()));
             count -= written.len();
             let mut rest = written;
+            // The end of a write may lie within a frame. `sent` keeps the position for the
+            // next one.
             while let Some(frame) = self.sent.next(&mut rest) {
                 self.allowance.earn(self.meter.earned(frame));
             }
@@ -270,6 +281,7 @@ impl MeteredIo {
     }
 
     fn account(&mut self, taken: Consumed) -> io::Result<()> {
+        // The last frame of a turn may need more work than was left: its fields count too.
         self.meter.left.set(self.meter.left.get().saturating_sub(taken.work));
         if taken.lively {
             self.meter.heard.set(Instant::now());
@@ -277,6 +289,8 @@ impl MeteredIo {
         // Held bytes wait for their turn, not for the client.
         let owed = self.frames.is_within_head() && self.held.is_empty();
         self.end.0.note_head(owed.then(|| self.frames.head_number()));
+        // A fault is no I/O error: the library would end without GOAWAY, and without processing
+        // what came before the fault.
         if let Some(fault) = self.frames.fault() {
             self.meter.fault.set(Some(fault));
         }
@@ -290,6 +304,7 @@ impl MeteredIo {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         loop {
+            // Bytes from an earlier turn come first, because the socket has only later ones.
             self.hand_on(buffer);
             if buffer.filled().len() > before {
                 return Poll::Ready(Ok(()));
@@ -306,6 +321,8 @@ impl MeteredIo {
             }
             if self.held.is_empty() {
                 ready!(Pin::new(&mut self.end).poll_read(context, buffer))?;
+                // The end of the connection. It is passed on even within a frame, so the library
+                // ends its streams.
                 if buffer.filled().len() == before {
                     return Poll::Ready(Ok(()));
                 }
@@ -324,6 +341,7 @@ impl AsyncRead for MeteredIo {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let polled = self.poll_frames(context, buffer);
+        // Pending means that all bytes so far were passed on, and the library has asked for more.
         self.meter.caught_up.set(polled.is_pending());
         polled
     }

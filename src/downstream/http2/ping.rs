@@ -40,6 +40,8 @@ impl PingTimer {
             self.asked = false;
             self.due.as_mut().reset(Instant::now() + PING_AFTER);
         }
+        // A timer that was reset registers its waker only in another poll, so every branch that
+        // resets it polls again.
         while self.due.as_mut().poll(context).is_ready() {
             let (due, silent_till) = (self.due.deadline(), self.meter.heard() + PING_AFTER);
             if self.asked {
@@ -47,18 +49,22 @@ impl PingTimer {
                 // acknowledgement.
                 let answers_till = self.meter.heard() + ANSWER;
                 if answers_till <= due {
+                    // The caller ends the connection. Without PINGs this is not reported a
+                    // second time.
                     self.pings = None;
                     return Poll::Ready(());
                 }
                 self.due.as_mut().reset(answers_till);
                 continue;
             } else if silent_till > due {
+                // Frames that arrived show that the client is there, so no PING is sent.
                 self.due.as_mut().reset(silent_till);
                 continue;
             }
             if let Err(cause) = pings.send_ping(Ping::opaque()) {
                 tracing::debug!(%cause, "cannot send PING to the client");
             }
+            // Polled also to register the waker: an acknowledgement alone has to wake the task.
             self.asked = pings.poll_pong(context).is_pending();
             self.due.as_mut().reset(due + ANSWER);
         }

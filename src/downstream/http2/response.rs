@@ -76,6 +76,7 @@ impl From<h2::Error> for SendError {
 
 impl Interim for Reply {
     fn send_interim(&self, interim: http::Response<()>) {
+        // An interim response after the final one is malformed (RFC 9113, section 8.1).
         if self.answered.get() {
             return;
         }
@@ -118,9 +119,12 @@ impl Reply {
         let sent = self.send(state, answer).await;
         match &sent {
             Err(SendError::Unanswered(_)) => {
+                // A stream without END_STREAM, but with a reset: the client cannot take a part for
+                // the whole.
                 self.sender.borrow_mut().send_reset(Reason::INTERNAL_ERROR);
             }
             Err(SendError::Cut) => self.sender.borrow_mut().send_reset(Reason::CANCEL),
+            // The stream or its connection has ended, so there is nothing to reset.
             Ok(()) | Err(SendError::Ended(_)) => {}
         }
         sent
@@ -140,6 +144,7 @@ impl Reply {
         // sections 9.3.2 and 6.4.1).
         let bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let ended = self.to_head || bodiless || body.is_end_stream();
+        // Set before the head is queued: from here on `send_interim` has to be silent.
         self.answered.set(true);
         let head = as_sent(&head, &body, bodiless);
         let stream = self.sender.borrow_mut().send_response(head, ended)?;
@@ -155,6 +160,7 @@ impl Reply {
     ) -> Result<F::Output, SendError> {
         let mut begun = false;
         poll_fn(|context| {
+            // Polled first, because it also registers the waker for a later cut.
             if state.poll_cut(context).is_ready() {
                 return Poll::Ready(Err(SendError::Cut));
             }
@@ -222,6 +228,8 @@ impl Outgoing<'_> {
         B::Error: Into<BoxError>,
     {
         loop {
+            // A reset is checked before each frame: nothing more is read from an endpoint whose
+            // client has left.
             let frame = poll_fn(|context| match self.poll_ended(context) {
                 Poll::Ready(why) => Poll::Ready(Err(why)),
                 Poll::Pending => Pin::new(&mut *body).poll_frame(context).map(Ok),
@@ -232,6 +240,7 @@ impl Outgoing<'_> {
             };
             match frame.into_data() {
                 Ok(data) => {
+                    // END_STREAM goes with the last piece, which saves an empty DATA frame.
                     let last = body.is_end_stream();
                     self.send_piece(data, last).await?;
                     if last {
@@ -253,6 +262,8 @@ impl Outgoing<'_> {
             return Ok(());
         }
         while !data.is_empty() {
+            // What is reserved is taken from the window of the connection. A stream that reserved a
+            // whole large piece would leave nothing for its neighbours.
             self.stream.reserve_capacity(data.len().min(SEND_ROOM));
             let room = poll_fn(|context| self.poll_room(context)).await?;
             let piece = data.split_to(room.min(data.len()));
@@ -269,6 +280,7 @@ impl Outgoing<'_> {
         loop {
             if let room @ 1.. = self.stream.capacity() {
                 self.state.stall(false);
+                // Room ends a stall, even if the window closes again with the next frame.
                 return Poll::Ready(Ok(room));
             }
             if let Poll::Ready(why) = self.poll_ended(context) {
@@ -281,6 +293,7 @@ impl Outgoing<'_> {
                     return Poll::Ready(Err(h2::Error::from(Reason::STREAM_CLOSED).into()));
                 }
                 Poll::Pending => {
+                    // Starts the write time-out: from here on only the client can continue.
                     self.state.stall(true);
                     return Poll::Pending;
                 }

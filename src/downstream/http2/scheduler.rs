@@ -76,6 +76,7 @@ impl Wake for StreamWaker {
     fn wake_by_ref(self: &Arc<Self>) {
         // Once in the list is enough, and bounds the list by the number of slots.
         if !self.queued.swap(true, SeqCst) {
+            // The list before the wake: the task may run between the two, when another thread wakes.
             self.ready.slots().push_back(self.slot);
             self.ready.task.wake();
         }
@@ -98,11 +99,15 @@ impl StreamScheduler {
     /// later, but not for those left over.
     pub fn go_on(&mut self, context: &mut Context<'_>) {
         for _ in 0..STREAMS_A_TURN {
+            // The lock is released before the poll, because the stream may wake itself or a
+            // neighbour in it.
             let Some(slot) = self.ready.slots().pop_front() else { break };
             self.poll(slot);
         }
         for _ in 0..STREAMS_A_TURN {
             let Some(work) = self.new.pop_front() else { break };
+            // Slots are reused, so their number is that of the streams in progress at a time, not
+            // of all.
             let slot = self.free.pop().unwrap_or_else(|| self.another_slot());
             self.slots[slot].work = Some(work);
             self.poll(slot);

@@ -83,6 +83,7 @@ impl Pair {
     pub fn read(files: &CertificateFiles) -> Result<Self, PairError> {
         let shown = |path: &Path| path.display().to_string();
         let chain = pem::certificates(&files.cert).map_err(PairError::Certificate)?;
+        // A file without a certificate is an error of `pem::certificates`, so there is a first one.
         let parsed = webpki::EndEntityCert::try_from(&chain[0])
             .map_err(|cause| PairError::NoCertificate(shown(&files.cert), cause))?;
         let names = parsed.valid_dns_names().map(str::to_ascii_lowercase).collect();
@@ -121,6 +122,7 @@ impl Certificates {
         for (index, pair) in pairs.into_iter().enumerate() {
             for name in pair.names {
                 let name = name.strip_prefix('*').map_or(name.clone(), str::to_owned);
+                // The first certificate with a name keeps it, as the guarantee says.
                 by_name.entry(name).or_insert(index);
             }
             keys.push(pair.key);
@@ -131,6 +133,8 @@ impl Certificates {
     /// Returns the certificate for a name in lower case.
     #[must_use]
     pub fn choose(&self, name: &str) -> usize {
+        // A wildcard stands for one label (RFC 9525, section 6.3), so only the first one is
+        // cut off.
         let below = || name.find('.').and_then(|dot| self.by_name.get(&name[dot..]));
         self.by_name.get(name).or_else(below).copied().unwrap_or(0)
     }
@@ -139,6 +143,7 @@ impl Certificates {
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let index = hello.server_name().map_or(0, |name| self.choose(&name.to_ascii_lowercase()));
+        // Without a match the first certificate is presented, and the client decides.
         self.keys.get(index).cloned()
     }
 }

@@ -120,6 +120,8 @@ impl Tls {
     /// # Errors
     /// When a file cannot be read, or they do not fit together.
     pub fn load(settings: TlsSettings) -> Result<Self, TlsError> {
+        // The fingerprint before the files: if they change in between, the next look sees a
+        // difference. The other order would keep the old content for ever.
         let seen = Mutex::new(Seen { used: fingerprint(&settings), unusable: None });
         let current = RwLock::new(Arc::new(Current::read(&settings)?));
         Ok(Self { settings, current, seen })
@@ -136,10 +138,12 @@ impl Tls {
     /// # Errors
     /// When it fails; the client gets the alert that TLS defines, if any.
     pub async fn accept(&self, io: Box<dyn Io>) -> io::Result<(Box<dyn Io>, TlsInfo)> {
+        // Cloned, so the lock is not held during the handshake, and a change does not affect it.
         let current = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
         let stream = Box::pin(TlsAcceptor::from(Arc::clone(&current.config)).accept(io)).await?;
         let (_, session) = stream.get_ref();
         let secured = TlsInfo {
+            // Host names are compared without case (RFC 9110, section 4.2.3).
             name: session.server_name().map(str::to_ascii_lowercase),
             certificates: Arc::clone(&current.certificates),
             http2: session.alpn_protocol() == Some(HTTP2),
@@ -160,6 +164,7 @@ impl Tls {
         if self.seen().used == now {
             return Ok(None);
         }
+        // `used` is the content from before the read, for the same reason as in `load`.
         Ok(Some(RenewedCertificates {
             used: now,
             current: Arc::new(Current::read(&self.settings)?),
@@ -168,6 +173,7 @@ impl Tls {
 
     /// Uses the new content for new connections. Older sessions are not resumed.
     pub fn renew(&self, RenewedCertificates { used, current }: RenewedCertificates) {
+        // Handshakes in progress keep their own `Arc`, so the lock is held only for the swap.
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
         *self.seen() = Seen { used, unusable: None };
     }
@@ -177,12 +183,14 @@ impl Tls {
         let now = fingerprint(&self.settings);
         let first = self.settings.certificates[0].cert.display();
         match self.read_unless_used(now) {
+            // The usable content is back. If the unusable one returns, it is logged again.
             Ok(None) => self.seen().unusable = None,
             Ok(Some(renewed)) => {
                 self.renew(renewed);
                 tracing::info!(%first, "listener certificates changed; new connections use them");
             }
             Err(error) => {
+                // The look repeats every few seconds, and one broken file is one message.
                 if self.seen().unusable.replace(now) == Some(now) {
                     return;
                 }
@@ -213,7 +221,10 @@ impl Current {
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(Arc::clone(&certificates) as _);
+        // In order of preference: the first of these that a client offers is chosen.
         config.alpn_protocols = vec![HTTP2.to_vec(), b"http/1.1".to_vec()];
+        // Sessions and tickets begin empty with each reading. A session resumed across a change
+        // would skip the verification by the new client CAs.
         config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
         config.ticketer = aws_lc_rs::Ticketer::new()?;
         Ok(Self { config: Arc::new(config), certificates })
@@ -226,8 +237,10 @@ impl TlsInfo {
     #[must_use]
     pub fn misdirects(&self, host: &str) -> bool {
         let other = |name: &String| {
+            // Names that share a certificate may share a connection (RFC 9113, section 9.1.1).
             name != host && self.certificates.choose(name) != self.certificates.choose(host)
         };
+        // Without a server name the client chose no certificate, so no host is the wrong one.
         self.name.as_ref().is_some_and(other)
     }
 }

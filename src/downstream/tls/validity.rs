@@ -17,6 +17,7 @@ pub fn not_after(der: &[u8]) -> Option<SystemTime> {
     let (body, _) = expect(SEQUENCE, certificate)?;
     // An optional version, then serial number, signature algorithm and issuer.
     let mut rest = body;
+    // The version is absent for version 1, because DER leaves defaults out.
     let others = if element(body)?.0 == VERSION { 4 } else { 3 };
     for _ in 0..others {
         rest = element(rest)?.2;
@@ -29,6 +30,7 @@ pub fn not_after(der: &[u8]) -> Option<SystemTime> {
 fn time(tag: u8, text: &str) -> Option<SystemTime> {
     let (year, rest) = match tag {
         UTC_TIME => {
+            // Two digits of a year mean 1950 to 2049 (RFC 5280, section 4.1.2.5.1).
             let year: i16 = number(text, 0, 2)?;
             (if year < 50 { 2000 + year } else { 1900 + year }, text.get(2..)?)
         }
@@ -54,6 +56,7 @@ fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (first, rest) = rest.split_first()?;
     let (length, rest) = match first {
         0..=0x7f => (usize::from(*first), rest),
+        // Longer lengths exceed any file. `0x80` has no length, which DER does not allow.
         0x81..=0x84 => {
             let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
             (bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
