@@ -55,6 +55,7 @@ impl<B> AddressPools<B> {
     /// Pools of the present addresses.
     #[must_use]
     pub fn present(&self) -> Ref<'_, Vec<Rc<Pool<B>>>> {
+        // One load of a counter for each request. Only a change takes the lock.
         if self.known.borrow().has_changed().unwrap_or(false) {
             self.renew();
         }
@@ -63,6 +64,7 @@ impl<B> AddressPools<B> {
 
     fn renew(&self) {
         let mut known = self.known.borrow_mut();
+        // Marks the change as seen, else each request would renew the pools again.
         let known = known.borrow_and_update();
         let mut pools = self.pools.borrow_mut();
         let before = std::mem::take(&mut *pools);
@@ -75,6 +77,7 @@ impl<B> AddressPools<B> {
         for gone in
             before.iter().filter(|before| !pools.iter().any(|pool| Rc::ptr_eq(pool, before)))
         {
+            // Requests in progress hold their pool, so it outlives this list.
             gone.retire();
         }
     }
@@ -84,6 +87,7 @@ impl<B> AddressPools<B> {
         if !self.present().is_empty() {
             return;
         }
+        // A copy, because no `RefCell` borrow may be held while this request waits.
         let mut known = self.known();
         let settled = known.wait_for(Known::is_settled);
         if tokio::time::timeout(self.settings().connect_timeout, settled).await.is_err() {
@@ -102,6 +106,7 @@ impl<B> AddressPools<B> {
     #[must_use]
     pub fn choose(&self, client: IpAddr, retry: &Retry, now: Instant) -> Option<EndpointPermit<B>> {
         let pools = self.present();
+        // The only address is used even if it is ejected: there is no better one.
         if let [only] = pools.as_slice() {
             return Some(only.permit());
         }
@@ -109,6 +114,8 @@ impl<B> AddressPools<B> {
         let fit = |pool: &Pool<B>| pool.address().health().is_fit(now);
         let among = Among { pools: &pools, balance: self.settings().balance, client };
         among
+            // In this order a verdict on an address weighs less than its failure of this
+            // very request.
             .choose(|pool| untried(pool) && fit(pool))
             .or_else(|| among.choose(untried))
             .or_else(|| among.choose(fit))

@@ -28,6 +28,8 @@ impl BackgroundTasks {
     /// Runs the tasks of these groups from now on, and no others. Must be called on the runtime
     /// that runs them.
     pub fn replace_tasks(&mut self, groups: &[Arc<EndpointGroup>]) {
+        // Dropping a set aborts its tasks. Groups that stay keep theirs, so their probes
+        // keep counting.
         self.tasks.retain(|(tended, _)| groups.iter().any(|group| Arc::ptr_eq(group, tended)));
         for group in groups {
             if !self.tasks.iter().any(|(tended, _)| Arc::ptr_eq(group, tended)) {

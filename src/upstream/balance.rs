@@ -45,6 +45,7 @@ impl Share {
     pub fn new(address: SocketAddr, weight: u32) -> Self {
         Self {
             id: address_hash(address),
+            // With a weight of zero the loads of two addresses could not be compared.
             weight: weight.max(1),
             credit: Cell::new(0),
             under_way: Cell::new(0),
@@ -54,6 +55,8 @@ impl Share {
     /// Compares the requests in progress per weight.
     fn load_cmp(&self, other: &Self) -> std::cmp::Ordering {
         let load =
+            // `a / wa < b / wb` without a division: `a * wb < b * wa`. For 3 requests at weight 2
+            // and 2 at weight 1 that is 3 < 4, so the first is chosen.
             |one: &Self, other: &Self| u64::from(one.under_way.get()) * u64::from(other.weight);
         load(self, other).cmp(&load(other, self))
     }
@@ -84,11 +87,14 @@ impl Balance {
                     .clone()
                     .map(|(_, share)| share)
                     .min_by(|one, other| one.load_cmp(other))?;
+                // Equals take turns. Without this the first address would get every request of a
+                // quiet worker.
                 take_turn(candidates.filter(|(_, share)| share.load_cmp(least).is_eq()))
             }
             Self::HashClientIp => {
                 let client = client_hash(client);
                 let scored = candidates.map(|(position, share)| (position, share.score(client)));
+                // No score is NaN, so this order is the usual one.
                 scored.max_by(|one, other| one.1.total_cmp(&other.1)).map(|(position, _)| position)
             }
         }
@@ -102,6 +108,7 @@ fn take_turn<'a>(candidates: impl Iterator<Item = (usize, &'a Share)>) -> Option
     let mut richest: Option<(usize, &Share)> = None;
     for (position, share) in candidates {
         total += i64::from(share.weight);
+        // Only candidates earn, and one of them pays it all, so the sum of credits stays zero.
         share.credit.set(share.credit.get() + i64::from(share.weight));
         if richest.is_none_or(|(_, best)| share.credit.get() > best.credit.get()) {
             richest = Some((position, share));

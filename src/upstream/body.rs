@@ -52,6 +52,7 @@ impl<B> UpstreamBody<B> {
     where
         B: Body<Data = Bytes> + Unpin,
     {
+        // Asked now: later the rest of the upload may have been sent.
         let early = !lease.has_sent();
         let mut body = Self {
             incoming,
@@ -61,6 +62,7 @@ impl<B> UpstreamBody<B> {
             early,
             ends_with_length: false,
         };
+        // Without a body the connection is free before the client has taken the head.
         body.release_at_end();
         body
     }
@@ -95,6 +97,7 @@ impl<B> UpstreamBody<B> {
         match (&self.incoming, &self.lease) {
             (Some(incoming), _) => incoming.is_end_stream(),
             (None, Some(lease)) => lease.has_ended(),
+            // A cut that was not reported yet is no end: the error has to be polled.
             (None, None) => self.cut.is_none(),
         }
     }
@@ -112,7 +115,10 @@ impl<B> UpstreamBody<B> {
     where
         B: Body<Data = Bytes> + Unpin + 'static,
     {
+        // Only HTTP/2 has a rest to end: on HTTP/1.1 the decoder knows from the head that there is
+        // no body.
         let Some(incoming) = self.incoming.take() else { return };
+        // With an upload in progress the lease is dropped instead, which ends the upload too.
         if let Some(lease) = self.lease.take().filter(Lease::has_sent) {
             tokio::task::spawn_local(settle(incoming, lease, self.silence.again()));
         }
@@ -132,6 +138,7 @@ impl<B> UpstreamBody<B> {
     where
         B: Body<Data = Bytes> + Unpin + 'static,
     {
+        // hyper counts down the announced length, so zero means that all of it arrived.
         let is_whole = |incoming: &Incoming| incoming.size_hint().exact() == Some(0);
         if self.ends_with_length && self.incoming.as_ref().is_some_and(is_whole) {
             self.end();
@@ -148,6 +155,7 @@ impl<B> UpstreamBody<B> {
         self.incoming = None;
         self.lease = None;
         self.cut = Some(cause);
+        // Pending without a waker would never be polled again, so it wakes itself.
         context.waker().wake_by_ref();
         Poll::Pending
     }
@@ -158,6 +166,7 @@ impl<B> UpstreamBody<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         ready!(self.silence.poll(context));
         if let Some(lease) = self.lease.take() {
+            // The connection of a stream may be dead, and then takes no new streams.
             lease.timed_out(self.silence.length());
         }
         Poll::Ready(Some(Err(Error::new(
@@ -175,6 +184,7 @@ async fn settle<B>(mut incoming: Incoming, lease: Lease<B>, mut silence: Deadlin
     poll_fn(|context| {
         while let Poll::Ready(piece) = Pin::new(&mut incoming).poll_frame(context) {
             let Some(Ok(frame)) = piece else { return Poll::Ready(()) };
+            // An endpoint that sends more behind the end is reset, or it could send for ever.
             let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else {
                 return Poll::Ready(());
             };
@@ -223,6 +233,7 @@ where
         match (&mut self.incoming, &mut self.lease) {
             (Some(incoming), Some(lease)) => {
                 let piece = ready!(Pin::new(incoming).poll_frame(context));
+                // The limit that hyper has is higher than that of the settings.
                 Poll::Ready(piece.map(|frame| crossing(frame?, lease.limits())))
             }
             (None, Some(lease)) => lease.poll_frame(context),
@@ -249,6 +260,7 @@ where
         let Poll::Ready(piece) = self.poll_piece(context) else {
             return self.poll_silence(context);
         };
+        // Disarmed until the next piece is waited for: a client that takes none does not use it up.
         self.silence.reset();
         match piece {
             Some(Ok(frame)) => {

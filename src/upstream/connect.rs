@@ -34,6 +34,7 @@ pub fn tcp() -> Connector {
     tower::service_fn(|address: Arc<Address>| async move {
         let stream = TcpStream::connect(address.socket()).await?;
         let socket = SockRef::from(&stream);
+        // A piece that waits for the acknowledgement of the one before would delay small requests.
         socket.set_tcp_nodelay(true)?;
         set_keepalive(&socket)?;
         Ok(Box::new(stream) as BoxedIo)
@@ -55,6 +56,7 @@ pub fn connect(
     connector: &Connector,
     address: &Arc<Address>,
 ) -> impl Future<Output = Result<BoxedIo, Error>> + Send + use<> {
+    // Not awaited here, so the future borrows nothing: HTTP/2 spawns it as a task.
     let opening = connector.clone().oneshot(Arc::clone(address));
     async move {
         opening.await.map_err(|cause| {
@@ -69,6 +71,7 @@ fn reason(cause: &BoxError) -> (Kind, &'static str) {
         return (Kind::ConnectionTimeout, "the endpoint did not accept the connection in time");
     }
     let cause = cause.downcast_ref::<io::Error>();
+    // tokio-rustls wraps the errors of rustls, and this file those of ALPN, in an I/O error.
     if let Some(inner) = cause.and_then(io::Error::get_ref) {
         match inner.downcast_ref::<rustls::Error>() {
             Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
@@ -100,6 +103,7 @@ fn reason(cause: &BoxError) -> (Kind, &'static str) {
         Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => {
             (Kind::DestinationIpUnroutable, "no route to upstream")
         }
+        // The time-out of the kernel, if that of the settings is longer.
         Some(io::ErrorKind::TimedOut) => {
             (Kind::ConnectionTimeout, "the endpoint did not accept the connection in time")
         }

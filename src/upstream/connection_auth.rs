@@ -16,6 +16,7 @@ const CHALLENGES: [KnownName; 2] = [KnownName::WwwAuthenticate, KnownName::Proxy
 /// Returns true if a request has credentials that authenticate its connection.
 #[must_use]
 pub fn has_credentials(fields: &Fields<'_>) -> bool {
+    // Credentials cross unchanged, so they are found without a copy of all fields.
     has(fields.unchanged(), CREDENTIALS, binds)
 }
 

@@ -33,6 +33,7 @@ pub fn system() -> Resolver {
 pub async fn keep(group: Arc<EndpointGroup>, name: Arc<Name>, resolver: Resolver) {
     let mut failing = false;
     loop {
+        // No time-out: this task waits for nothing else, and requests keep the last addresses.
         match resolver.clone().oneshot(Arc::clone(&name.endpoint)).await {
             Ok(addresses) if !addresses.is_empty() => {
                 failing = false;
@@ -48,9 +49,11 @@ pub async fn keep(group: Arc<EndpointGroup>, name: Arc<Name>, resolver: Resolver
                     tracing::warn!(%error, upstream, %endpoint, "cannot resolve upstream name; \
                         keeping its last addresses");
                 }
+                // Counts as a result: requests need not wait for the name any longer.
                 group.unresolved(&name.endpoint);
             }
         }
+        // Before the wait, so that failing connections cannot make it query without a pause.
         tokio::time::sleep(PAUSE).await;
         // Resolved either because it was due or because a request wanted it.
         let _ =

@@ -94,8 +94,10 @@ impl EndpointGroup {
                 }
             }
         }
+        // Before the file is read: a change in between is then found by the next look.
         let authorities = fingerprint(&settings);
         let secure = secure(&settings)?;
+        // The content in use is usable, so the first other one is reported.
         let (known, unusable) = (watch::Sender::new(known), AtomicU64::new(authorities));
         Ok(Arc::new(Self {
             settings,
@@ -134,6 +136,7 @@ impl EndpointGroup {
     pub fn has_usable_other_authorities(&self) -> bool {
         let now = fingerprint(&self.settings);
         if now == self.authorities {
+            // The content in use is back. If the unusable one returns, it is reported again.
             self.unusable.store(now, Ordering::Relaxed);
             return false;
         }
@@ -167,6 +170,7 @@ impl EndpointGroup {
         let doubted = |name: &&Arc<Name>| {
             endpoint.is_none_or(|endpoint| Arc::ptr_eq(endpoint, &name.endpoint))
         };
+        // Stores the wish if the task is busy, so none is lost. Many wishes are one query.
         self.names.iter().filter(doubted).for_each(|name| name.wanted.notify_one());
     }
 
@@ -194,7 +198,10 @@ impl EndpointGroup {
     /// only if `may` allows it.
     fn count(&self, address: &Address, now: Instant, may: impl FnOnce(&PassiveSettings) -> bool) {
         let Some(passive) = &self.settings.passive else { return };
+        // From the look at the others to the ejection no other thread may eject one.
         let _alone = self.judging.lock().unwrap_or_else(PoisonError::into_inner);
+        // The failure is counted even if the address may not be ejected, so the next one
+        // tries again.
         if address.health().fails(passive, now) && (self.has_few_ejected(now) || may(passive)) {
             let eject_ms = address.health().eject(passive, now).as_millis();
             let (upstream, endpoint) = (&*self.settings.name, &**address.label());
@@ -209,6 +216,7 @@ impl EndpointGroup {
 
     /// Returns true if one more ejection leaves half of the addresses.
     fn has_few_ejected(&self, now: Instant) -> bool {
+        // A borrow keeps new addresses waiting, so it lasts only for this look.
         let known = self.known.borrow();
         let ejected = known.addresses.iter().filter(|other| other.health().is_ejected(now)).count();
         (ejected + 1) * 2 <= known.addresses.len()
@@ -239,10 +247,13 @@ impl EndpointGroup {
 
     /// Records the addresses of a name.
     pub fn resolved(&self, endpoint: &Arc<Endpoint>, mut sockets: Vec<SocketAddr>) {
+        // Resolvers rotate the order, and a different order is no change.
         sockets.sort_unstable();
         sockets.dedup();
+        // Behind the sort, so that of a larger set always the same addresses are used.
         sockets.truncate(MAX_ADDRESSES);
         self.known.send_if_modified(|known| {
+            // The first result is a change even without addresses: requests wait for it (`settle`).
             let heard = known.hear(endpoint);
             let of_name = |address: &&Arc<Address>| Arc::ptr_eq(address.endpoint(), endpoint);
             let before: Vec<_> =
@@ -286,6 +297,8 @@ impl Known {
         let (before, others): (Vec<_>, Vec<_>) =
             self.addresses.drain(..).partition(|address| Arc::ptr_eq(address.endpoint(), endpoint));
         let known =
+            // The same `Address` and not an equal one: workers compare pointers to keep
+            // their pools.
             |socket: SocketAddr| before.iter().find(|address| address.socket() == socket).cloned();
         let now = sockets
             .iter()

@@ -93,6 +93,7 @@ impl<B> Failed<B> {
     /// Failure before anything was sent, as there was no connection.
     #[must_use]
     pub fn without_connection(error: Error, body: Replay<B>) -> Self {
+        // Waiting does not change a certificate, so such a request is not held.
         let failure = if is_verdict(error.kind()) { Failure::Untrusted } else { Failure::Unopened };
         Self { error, again: Some((failure, body)) }
     }
@@ -115,11 +116,14 @@ where
         reused: bool,
         original: &Original<'_, B>,
     ) -> Self {
+        // One byte of a response shows that the endpoint has the request, and may have executed it.
         let silent = !connection.has_heard();
         let broke = matches!(cause, ResponseError::Upload(_));
         let answered = matches!(cause, ResponseError::Malformed(_));
+        // The body cannot be read again from a client that failed to send it.
         let again = if broke {
             None
+        // Before `silent`: nothing of the request has left, so the method does not matter.
         } else if !connection.has_begun() {
             let failure = if reused { Failure::Stale } else { Failure::Untaken };
             Some((failure, connection.take_back()))
@@ -164,12 +168,16 @@ impl Fate {
             return Self::Unsent;
         }
         let source = std::error::Error::source(cause);
+        // hyper wraps the error of the `h2` crate, which alone knows the reason of a reset.
         let Some(h2) = source.and_then(|source| source.downcast_ref::<h2::Error>()) else {
             return Self::Closed;
         };
         match h2.reason() {
+            // An I/O error has no reason either, and must not be taken for an inexpressible
+            // request.
             _ if h2.is_io() => Self::Closed,
             None => Self::Inexpressible,
+            // The library itself reset the stream, because what it received was wrong.
             Some(_) if !h2.is_remote() => Self::Malformed,
             Some(_) if h2.is_go_away() => Self::Unprocessed,
             Some(h2::Reason::REFUSED_STREAM) => Self::Refused,
@@ -232,6 +240,8 @@ impl<B: Repeat> Loss<B> {
             Fate::Closed | Fate::Reset | Fate::Malformed | Fate::Inexpressible => None,
         };
         let error = fate.error(cause, again.is_some());
+        // As on HTTP/1.1: what an endpoint sends is a response, even if it is refused. A client may
+        // provoke it.
         let excused = reused || !matches!(fate, Fate::Unsent | Fate::Closed | Fate::Reset);
         Self { failed: Failed { error, again }, excused, was_closed: false }
     }

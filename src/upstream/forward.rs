@@ -99,8 +99,11 @@ where
         progress: &Progress,
         story: &mut UpstreamStory,
     ) -> Result<Response<UpstreamBody<B>>, Error> {
+        // Once for each request, not for each try: tries must not pay for further tries.
         self.budget.earn();
         let mut attempt = Attempt {
+            // Asked before any of the body is taken, because a body repeats only what is left of
+            // it.
             original: Original { outbound, kept: body.again() },
             binds: connection_auth::has_credentials(&outbound.fields),
             caller,
@@ -129,14 +132,17 @@ where
             attempt.story.endpoint = Some(Arc::clone(lease.address().label()));
             return self.send(lease, body, attempt).await;
         }
+        // Waits only before the first result for a name, as after a start.
         self.pools.settle().await;
         let now = Instant::now();
         let Some(permit) = self.pools.choose(attempt.caller.address, &attempt.retry, now) else {
+            // The name is resolved now, not at the next interval.
             self.group.doubt(None);
             let error = Error::new(Kind::DnsError, "the endpoint's name did not resolve");
             return Err(Failed::without_connection(error, body));
         };
         attempt.story.endpoint = Some(Arc::clone(permit.address().label()));
+        // A kept connection may turn out closed. Without credit such a loss could not be repaired.
         let may_use_kept = attempt.retry.may_use_kept() && self.budget.covers_one();
         let permit = if may_use_kept {
             permit.take(now, attempt.original.is_repeatable())
@@ -173,6 +179,8 @@ where
             }
             Next::Try if self.budget.spend(Instant::now()) => {}
             Next::Try => {
+                // The cause stays in the chain, so the line says both why it failed and why there
+                // was no retry.
                 return Err(Error::caused(error.kind(), "the retry budget is spent", error));
             }
             Next::Hold if !self.budget.spend(Instant::now()) => return Err(error),
@@ -192,8 +200,10 @@ where
         let lease = permit.open().await;
         attempt.story.connect = Some(start.elapsed());
         if lease.is_err() {
+            // A container that was replaced has another address, which its name already leads to.
             self.group.doubt(Some(address.endpoint()));
             self.group.unreachable(&address, Instant::now());
+            // Connects are the slow part of moving on, so only their time bounds it.
             attempt.retry.not_opened(address, start.elapsed());
         }
         lease
@@ -207,6 +217,8 @@ where
         attempt: &mut Attempt<'_, B>,
     ) -> Result<Response<UpstreamBody<B>>, Failed<B>> {
         let start = Instant::now();
+        // Bound before the request is sent. Afterwards the endpoint may already have
+        // authenticated it.
         if attempt.binds {
             lease.bind(&attempt.caller);
         }
@@ -221,6 +233,7 @@ where
             Way::Own(connection) => sending.on_http1(connection, body).await,
             Way::Stream(stream) => sending.on_http2(stream, body).await.map_err(Failed::finally)?,
         };
+        // Recorded for failed tries too: the line of a time-out shows how long it took.
         attempt.story.first_byte = Some(start.elapsed());
         match sent {
             Sent::Responded(response) => {
@@ -231,6 +244,8 @@ where
             }
             Sent::Lost(loss) => Err(self.lost(loss, &lease, &mut attempt.retry)),
             Sent::TimedOut => {
+                // A time-out ejects like a lost connection, but the request may be in progress:
+                // no repeat.
                 self.group.failed(lease.address(), Instant::now());
                 lease.timed_out(self.settings().first_byte_timeout);
                 let detail = "the endpoint did not respond in time";
@@ -241,6 +256,7 @@ where
 
     /// Records the loss of a connection.
     fn lost(&self, loss: Loss<B>, lease: &Lease<B>, retry: &mut Retry) -> Failed<B> {
+        // Otherwise normal closes of kept connections would eject a healthy address.
         if !loss.excused {
             self.group.failed(lease.address(), Instant::now());
         }

@@ -62,6 +62,7 @@ impl Health {
     /// Returns true while it is ejected.
     #[must_use]
     pub fn is_ejected(&self, now: Instant) -> bool {
+        // The flag first: without an ejection no request takes the lock.
         self.suspect.load(Ordering::Relaxed)
             && self.faults(|faults| faults.ejection.is_some_and(|one| now < one.until()))
     }
@@ -73,6 +74,8 @@ impl Health {
 
     /// Records a failed request; returns true if that is enough to eject the address.
     pub fn fails(&self, settings: &PassiveSettings, now: Instant) -> bool {
+        // Requests that are sent although it is ejected, as the last resort, do not prolong
+        // the ejection.
         if self.is_ejected(now) {
             return false;
         }
@@ -80,6 +83,8 @@ impl Health {
             faults.recent.push_back(now);
             let first_of_many = |recent: &VecDeque<_>| recent.len() > settings.failures as usize;
             let is_old = |at: &Instant| now.duration_since(*at) > settings.window;
+            // At most as many as lead to an ejection are kept, so the memory is bounded by
+            // the setting.
             while first_of_many(&faults.recent) || faults.recent.front().is_some_and(is_old) {
                 faults.recent.pop_front();
             }
@@ -98,12 +103,15 @@ impl Health {
     pub fn eject(&self, settings: &PassiveSettings, now: Instant) -> Duration {
         let longest = settings.eject * LONGEST_FACTOR;
         let time = self.faults(|faults| {
+            // The same failures must not eject it again right after its return.
             faults.recent.clear();
+            // Past that time it behaved long enough, and the doubling starts from the beginning.
             let again = faults.ejection.filter(|one| now < one.until() + longest);
             let time = again.map_or(settings.eject, |one| (one.time * 2).min(longest));
             faults.ejection = Some(Ejection { since: now, time });
             time
         });
+        // After the ejection is recorded: a reader that sees the flag finds it.
         self.suspect.store(true, Ordering::Relaxed);
         time
     }
@@ -113,6 +121,7 @@ impl Health {
         if !self.suspect.load(Ordering::Relaxed) {
             return false;
         }
+        // A response to an older request only proves that the endpoint worked before.
         let later = self.faults(|faults| faults.ejection.is_none_or(|one| sent > one.since));
         later && self.suspect.swap(false, Ordering::Relaxed)
     }

@@ -44,11 +44,14 @@ impl Hold {
         mut known: watch::Receiver<Known>,
     ) -> Result<(), Error> {
         let now = Instant::now();
+        // The time starts with the first failure, not with each pause.
         let until = *self.until.get_or_insert(now + self.time);
+        // A pause beyond the end cannot succeed, so the client gets the error now.
         if now + self.pause > until {
             return Err(error);
         }
         if let Ok(Ok(())) = tokio::time::timeout(self.pause, known.changed()).await {
+            // New addresses are tried soon: they are what the request waited for.
             self.pause = Self::FIRST_PAUSE;
             return Ok(());
         }

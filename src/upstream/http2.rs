@@ -101,7 +101,9 @@ impl<B> Http2Pool<B> {
     /// Takes a stream on an open connection, if there is room.
     pub fn take(&self) -> Option<Http2Stream<B>> {
         let mut open = self.open.borrow_mut();
+        // Streams on a connection hold it themselves, so a retired one ends with its last stream.
         open.retain(|http2_conn| http2_conn.takes_streams());
+        // The first with room, not the emptiest: surplus connections get no streams and are closed.
         open.iter().find(|http2_conn| http2_conn.has_room()).map(Http2Stream::on)
     }
 
@@ -135,6 +137,7 @@ where
         F: Future<Output = Result<Connected, Error>> + 'static,
     {
         loop {
+            // While this request waited, a stream of another connection may have ended.
             if let Some(stream) = self.take() {
                 return Ok(stream);
             }
@@ -147,7 +150,7 @@ where
                 |cause| Error::caused(Kind::ProxyInternalError, "the opening was abandoned", cause);
             let outcome = opening.wait_for(Option::is_some).await.map_err(abandoned)?.clone();
             // The request that started it gets a stream, so every turn of this loop is the last for
-            // one of them.
+            // one of them. Those that joined may find the connection full, and open another one.
             if let Some(http2_conn) = outcome.transpose()?
                 && (!joins || (http2_conn.takes_streams() && http2_conn.has_room()))
             {
@@ -165,6 +168,8 @@ where
         let (outcome, opening) = watch::channel(None);
         let under_way = Rc::clone(&self.opening);
         let (open, max_idle, limits) = (Rc::clone(&self.open), self.max_idle, self.limits);
+        // Before the first SETTINGS the limit is unknown. A guess above it would get
+        // streams refused.
         let signs = Rc::new(Http2Signals::after(&self.latest.borrow()));
         *self.latest.borrow_mut() = Rc::clone(&signs);
         tokio::task::spawn_local(async move {
@@ -174,8 +179,10 @@ where
                 }
                 Err(error) => Err(error),
             };
+            // Before the outcome is sent: a request that comes now finds the connection by `take`.
             open.borrow_mut().extend(http2_conn.iter().cloned());
             outcome.send_replace(Some(http2_conn));
+            // A kept outcome would hold the connection, which could then never be closed as idle.
             under_way.borrow_mut().take();
         });
         *self.opening.borrow_mut() = Some(opening.clone());
@@ -197,6 +204,7 @@ impl<B> Http2Conn<B> {
         self.idle_since.set(Instant::now());
         let Some(siblings) = self.siblings.upgrade() else { return };
         let mut siblings = siblings.borrow_mut();
+        // Its own count is already zero, so it is one of the idle ones.
         let idle = siblings.iter().filter(|http2_conn| http2_conn.streams.get() == 0).count();
         if idle > self.max_idle || !self.takes_streams() {
             siblings.retain(|http2_conn| !Rc::ptr_eq(http2_conn, self));
@@ -216,15 +224,19 @@ where
         max_idle: usize,
         limits: HeaderLimits,
     ) -> Result<Self, Error> {
+        // The signals are older than the connection. The time of the connect is no silence of it.
         signs.hear();
         let tasks = Tasks::default();
         let (sender, driver) = builder(tasks.clone(), limits)
+            // Until its SETTINGS arrive hyper would assume a limit of its own.
             .initial_max_send_streams(signs.allowed.get())
             .handshake(TokioIo::new(Watched::new(connected, &signs)))
             .await
             .map_err(|cause| {
                 Error::caused(Kind::ConnectionTerminated, "the connection ended immediately", cause)
             })?;
+        // The driver serves all streams, so it must not end with the request that opened
+        // the connection.
         tokio::task::spawn_local(async move {
             if let Err(cause) = driver.await {
                 tracing::debug!(%cause, "an HTTP/2 connection to an upstream ended");
@@ -237,6 +249,8 @@ where
             served: Cell::new(false),
             signs,
             tasks,
+            // The list holds its connections. A strong reference back would keep all of them
+            // for ever.
             siblings: Rc::downgrade(siblings),
             max_idle,
         })
@@ -321,6 +335,8 @@ impl<B> Http2Stream<B> {
     /// retransmits for a quarter of an hour. New streams start on another one.
     pub fn timed_out(&self, silence: Duration) {
         let signs = &self.http2_conn.signs;
+        // Other streams that receive data prove that the connection lives, and only this one
+        // is slow.
         if signs.heard.get().elapsed() >= silence {
             signs.going.set(true);
         }
@@ -349,9 +365,12 @@ pub fn translate<B>(
         Error::caused(Kind::HttpRequestError, "the request cannot be expressed in HTTP/2", cause)
     };
     let mut headers = outbound.fields.to_map();
+    // They are fields of one connection and make a request malformed here (RFC 9113,
+    // section 8.2.2).
     for name in [header::CONNECTION, header::UPGRADE] {
         headers.remove(name);
     }
+    // `:authority` replaces it. With both, an endpoint could see two hosts (section 8.3.1).
     let host = headers.remove(header::HOST).unwrap_or(HeaderValue::from_static(""));
     let authority =
         Authority::try_from(host.as_bytes()).map_err(|cause| malformed(cause.into()))?;

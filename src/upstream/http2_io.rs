@@ -112,7 +112,9 @@ impl Watched {
     /// Holds these bytes back if they are to wait, or earlier ones do, and there is room.
     fn hold(&mut self, pieces: &[IoSlice<'_>]) -> Option<usize> {
         let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+        // Once something is held, what follows is held too, or it would overtake.
         let waits = self.signs.body_follows.get() || !self.held.is_empty();
+        // More than a head and a little data is written directly: it fills segments by itself.
         if !waits || self.held.len() + length > HELD {
             return None;
         }
@@ -123,6 +125,7 @@ impl Watched {
     fn poll_held(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.held.is_empty() {
             let count = ready!(Pin::new(&mut self.stream).poll_write(context, &self.held))?;
+            // Without this a peer that takes nothing would make this loop spin.
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -148,6 +151,7 @@ impl FrameHeads {
         let mut position = 0;
         while position < bytes.len() {
             let skipped = self.left.min(bytes.len() - position);
+            // The payload is read in pieces, because a read may end within a setting.
             self.take_settings(&bytes[position..position + skipped], signs);
             self.left -= skipped;
             position += skipped;
@@ -167,6 +171,7 @@ impl FrameHeads {
     fn begin(&mut self, signs: &Http2Signals) {
         let [high, middle, low, kind, flags, ..] = self.head;
         self.left = u32::from_be_bytes([0, high, middle, low]) as usize;
+        // An acknowledgement has no content, and says nothing about limits.
         self.setting = (kind == SETTINGS && flags & ACK == 0).then_some((0, [0; SETTING]));
         if self.setting.is_some() && !signs.settled.replace(true) {
             // Without that setting there is no limit.
@@ -184,6 +189,7 @@ impl FrameHeads {
             *filled = (*filled + 1) % SETTING;
             let [high, low, value @ ..] = *setting;
             if *filled == 0 && u16::from_be_bytes([high, low]) == MAX_CONCURRENT_STREAMS {
+                // The latest value counts, also within one frame (RFC 9113, section 6.5.3).
                 signs.allowed.set(usize::try_from(u32::from_be_bytes(value)).unwrap_or(usize::MAX));
             }
         }
@@ -200,6 +206,7 @@ impl AsyncRead for Watched {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
         let read = &buffer.filled()[before..];
+        // An empty read is the end of the connection, not a sign of life.
         if !read.is_empty() {
             this.signs.hear();
             this.frames.take(read, &this.signs);
@@ -231,6 +238,8 @@ impl AsyncWrite for Watched {
             let all: Vec<_> =
                 std::iter::once(IoSlice::new(&this.held)).chain(pieces.iter().copied()).collect();
             let count = ready!(Pin::new(&mut this.stream).poll_write_vectored(context, &all))?;
+            // Only what exceeds the held bytes is reported: those were reported when they
+            // were taken.
             let of_held = count.min(this.held.len());
             this.held.advance(of_held);
             if count == 0 {
@@ -248,9 +257,11 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Taken back with the flush: the next request with a body announces itself again.
         let waits = self.signs.body_follows.replace(false) && !self.held.is_empty();
         // Only once, however many requests arrive meanwhile.
         if waits && !std::mem::replace(&mut self.has_waited, true) {
+            // In the next turn hyper takes the body data that is there, and flushes only then.
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -260,6 +271,7 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A shutdown must not lose what was reported as written.
         ready!(self.poll_held(context))?;
         Pin::new(&mut self.stream).poll_shutdown(context)
     }

@@ -124,6 +124,8 @@ impl<B> Pool<B> {
     /// Closes connections that were idle for too long, or that the endpoint closed.
     pub fn sweep(&self) {
         let now = Instant::now();
+        // A kept connection is judged once, when it leaves the pool: here, in `take` or after
+        // a request.
         let stays = |(since, connection): &mut (Instant, Box<Http1Conn<B>>)| {
             let (is_young, is_free) =
                 (now.duration_since(*since) < self.idle_time, connection.is_free());
@@ -141,6 +143,7 @@ impl<B> Pool<B> {
     /// Retires the pool of a removed address: idle connections are closed, those in use as soon as
     /// they are idle.
     pub fn retire(&self) {
+        // Connections in use see the zero in `release` and are closed there.
         self.max_idle.set(0);
         self.idle.borrow_mut().clear();
         self.http2_conns.iter().for_each(Http2Pool::retire);
@@ -167,19 +170,28 @@ where
     /// The permit, when there is no such connection.
     pub fn take(self, now: Instant, is_repeatable: bool) -> Result<Lease<B>, Self> {
         if let Some(http2_conns) = &self.pool.http2_conns {
+            // No `is_repeatable` here: an endpoint of HTTP/2 announces the end of a connection
+            // (GOAWAY), so the close history is not about it.
             let taken = http2_conns.take();
             return match taken {
                 Some(stream) => Ok(self.lease(stream.has_served(), Way::Stream(stream))),
                 None => Err(self),
             };
         }
+        // Asked again for each connection: one that is found closed may make the address count
+        // as closing.
         while is_repeatable || !self.pool.habit.is_to_close() {
+            // The latest first. The others stay idle and time out, so the pool shrinks to what the
+            // load needs.
             let idle = self.pool.idle.borrow_mut().pop();
             let Some((since, mut connection)) = idle else { break };
+            // Looks at the socket: a FIN, or a 408 that no request asked for, means that it is
+            // not free.
             if !connection.is_free() {
                 self.pool.habit.was_closed();
             } else if now.duration_since(since) < self.pool.idle_time {
                 return Ok(self.lease(true, Way::Own(connection)));
+            // It was found open after the whole idle time, which speaks for the address.
             } else {
                 self.pool.habit.was_open();
             }
@@ -207,6 +219,7 @@ where
             let stream = http2_conns.open(connecting).await?;
             return Ok(self.lease(stream.has_served(), Way::Stream(stream)));
         }
+        // The connector has the connect time-out and TLS as layers, so none is added here.
         let connection = Http1Conn::new(connecting().await?, self.pool.limits);
         Ok(self.lease(false, Way::Own(connection)))
     }
@@ -280,6 +293,8 @@ impl<B> Lease<B> {
     /// only if the endpoint has ever asked for them.
     pub fn bind(&mut self, caller: &Caller<'_, B>) {
         match (&self.way, caller.private) {
+            // Otherwise a client could send such credentials with each request and close the
+            // connection under all others.
             (Way::Stream(stream), _) if self.permit.pool.has_challenged.get() => {
                 stream.take_out_of_use();
             }
@@ -287,6 +302,7 @@ impl<B> Lease<B> {
             (Way::Own(_), Some(private)) => {
                 self.keeping = AfterResponse::Private(Rc::clone(private), caller.address);
             }
+            // A stream of a client has no slot that could keep it for that client alone.
             (Way::Own(_), None) => self.keeping = AfterResponse::Nowhere,
         }
     }
@@ -296,6 +312,8 @@ impl<B> Lease<B> {
         let challenges = connection_auth::challenges(fields);
         if let Way::Stream(stream) = &self.way {
             stream.has_response();
+        // It carried another request, so the close history counts it as open. A fresh one
+        // proves nothing.
         } else if self.reused {
             self.permit.pool.habit.was_open();
         }
@@ -323,14 +341,19 @@ impl<B> Lease<B> {
     pub fn release(self) {
         let pool = &self.permit.pool;
         let Way::Own(mut connection) = self.way else { return };
+        // Checked before `is_free`, which costs a system call.
         if pool.max_idle.get() == 0 || !connection.may_carry_another() {
             return;
         }
+        // Closed right behind the response without an announcement: this is what the history
+        // looks for.
         if !connection.is_free() {
             return pool.habit.was_closed();
         }
         connection.rest();
         match self.keeping {
+            // `max_idle` counts kept connections only. Any number may be in use, and the surplus
+            // closes here.
             AfterResponse::Pool if pool.idle.borrow().len() < pool.max_idle.get() => {
                 pool.idle.borrow_mut().push((Instant::now(), connection));
             }
@@ -407,8 +430,11 @@ where
         let leads_there = |bound: &mut Bound<B>| {
             bound.client == self.address && pools.iter().any(|pool| Rc::ptr_eq(pool, &bound.pool))
         };
+        // Taken before it is checked: a slot with a closed connection is of no use.
         let bound = self.private?.0.borrow_mut().take_if(leads_there)?;
         let mut lease = bound.pool.permit().resume(bound.connection)?;
+        // A lease starts as if its connection were shared. Without this it would return to
+        // the pool.
         lease.bind(self);
         Some(lease)
     }

@@ -52,6 +52,7 @@ pub async fn run(group: Arc<EndpointGroup>, active: ActiveSettings, connector: C
             ));
         }
         probed = now;
+        // Tasks of removed addresses have ended. Their results are taken, or the set would grow.
         while probes.try_join_next().is_some() {}
         if known.changed().await.is_err() {
             return;
@@ -70,6 +71,7 @@ async fn watch(
         return;
     };
     let interval = u64::try_from(active.interval.as_millis()).unwrap_or(u64::MAX).max(1);
+    // By the hash of the address, so probes of many addresses are spread over the interval.
     let start = Instant::now() + std::time::Duration::from_millis(hash % interval);
     let mut ticks = interval_at(start, active.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -77,12 +79,14 @@ async fn watch(
     let (mut up, mut against) = (true, 0);
     loop {
         ticks.tick().await;
+        // Neither the list of addresses nor a pool holds it any longer, so it was removed.
         let Some(address) = address.upgrade() else { return };
         let outcome =
             timeout(active.timeout, ask(&group, connector.clone(), &address, &active.path))
                 .await
                 .unwrap_or_else(|late| Err(late.into()));
         against = if outcome.is_ok() == up { 0 } else { against + 1 };
+        // One lost probe, or one lucky one, must not change the verdict.
         if against >= if up { active.unhealthy } else { active.healthy } {
             (up, against) = (!up, 0);
             group.probed(&address, outcome);
@@ -98,6 +102,7 @@ async fn ask(
     address: &Arc<Address>,
     path: &PathAndQuery,
 ) -> Result<(), BoxError> {
+    // A connection of its own also tests that the endpoint accepts new ones.
     let stream = connect::connect(&connector, address).await?;
     let mut fields = HeaderList::default();
     fields.set_text(KnownName::Host, address.endpoint().to_string().as_bytes())?;
@@ -135,6 +140,7 @@ async fn ask_http2(
     limits: HeaderLimits,
 ) -> Result<StatusCode, BoxError> {
     let (mut sender, driver) =
+        // Probes do not run on a worker, so hyper's tasks need not be local.
         http2::builder(TokioExecutor::new(), limits).handshake(TokioIo::new(stream)).await?;
     let driven = async {
         // Its end also ends the wait for a response, with the reason.
@@ -145,6 +151,7 @@ async fn ask_http2(
         answer = sender.send_request(request) => answer?.into_parts().0,
         never = driven => match never {},
     };
+    // The same checks as for requests: an endpoint that they refuse is not healthy.
     let headers = HeaderList::from(&answer.headers);
     check_response(answer.status, &headers)?;
     check_size(&headers, limits)?;

@@ -56,6 +56,7 @@ impl TakenPiece {
     #[must_use]
     pub fn of(frame: &Frame<Bytes>) -> Option<Self> {
         match (frame.data_ref(), frame.trailers_ref()) {
+            // An empty piece changes nothing, but would take one of the `PIECES`.
             (Some(data), _) if data.is_empty() => None,
             (Some(data), _) => Some(Self::Data(data.clone())),
             (None, fields) => fields.cloned().map(Self::Trailers),
@@ -102,6 +103,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Replay<B> {
         if let Some(piece) = self.taken.pop_front() {
             return Poll::Ready(Some(Ok(piece.into_frame())));
         }
+        // The rest must not be polled after its end, but a body that was taken back may be.
         if self.ended {
             return Poll::Ready(None);
         }
@@ -118,6 +120,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Replay<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
+        // Trailers are no part of the length of a body.
         let data = |piece: &TakenPiece| {
             if let TakenPiece::Data(data) = piece { data.len() as u64 } else { 0 }
         };
@@ -200,6 +203,7 @@ impl<B> Recording<B> {
     pub fn or(self, whole: Option<B>) -> Self {
         let mut tape = self.0.borrow_mut();
         if whole.is_some() {
+            // The copy of the route's buffer is used, so a second one would only take memory.
             tape.kept = None;
             tape.whole = whole;
         }
@@ -233,6 +237,7 @@ impl<B> Recording<B> {
         if let Some(whole) = tape.whole.take() {
             return Some(Replay::new(whole));
         }
+        // Each piece goes to the front, so the last one that was taken goes first.
         for piece in tape.kept.take()?.into_iter().rev() {
             body.put_back(piece);
         }
@@ -280,6 +285,7 @@ where
         // hyper spawns the rest of an upload right after its first poll, without saying whose it
         // is: the task belongs to the body that was polled last (`upload.rs`).
         self.tasks.polls(tape.stop.get_or_insert_default());
+        // An error and not an end: an end would complete the request on the stream that failed.
         let Some(body) = &mut tape.body else { return Poll::Ready(Some(Err(TakenBack.into()))) };
         let frame = ready!(Pin::new(body).poll_frame(context));
         if let Some(Ok(frame)) = &frame {

@@ -27,6 +27,7 @@ impl Budget {
     /// Creates a budget for the first [`FLOOR`] retries.
     #[must_use]
     pub fn new(now: Instant) -> Self {
+        // Not full: a process that has just started has served nothing that could pay for retries.
         Self { credit: Cell::new(FLOOR * COST), paid: Cell::new(now) }
     }
 
@@ -46,7 +47,9 @@ impl Budget {
     #[must_use]
     pub fn spend(&self, now: Instant) -> bool {
         let seconds = now.duration_since(self.paid.get()).as_secs();
+        // Advances by whole seconds only, so the rest of a second counts the next time.
         self.paid.set(self.paid.get() + std::time::Duration::from_secs(seconds));
+        // Seconds fill up to `FLOOR` only. Credit above it comes from requests alone.
         let missing = (FLOOR * COST).saturating_sub(self.credit.get());
         let earned = u32::try_from(seconds).unwrap_or(FLOOR).min(FLOOR) * COST;
         let credit = self.credit.get() + earned.min(missing);

@@ -90,15 +90,19 @@ where
         stream: &mut Http2Stream<B>,
         body: Replay<B>,
     ) -> Result<Sent<B>, Error> {
+        // Without a body nothing follows the head, so holding it back would only cost time.
         if !body.is_end_stream() {
             stream.expect_body();
         }
+        // A collected body is kept already, so the stream need not record it again.
         let recording = Recording::new(body).or(self.original.body());
         let recorded = recording.recorded(stream.tasks());
         let request = http2::translate(self.original.outbound, recorded, self.settings.scheme())?;
+        // This form returns the request if none of it was sent, which makes it safe to repeat.
         let response = stream.sender().try_send_request(request);
         Ok(match self.within_first_byte_timeout(response).await {
             Some(Ok(response)) => {
+                // From here on the response decides when the upload ends, and nothing is repeated.
                 stream.follow(recording.end());
                 let (head, incoming) = response.into_parts();
                 Sent::Responded(ResponseStart { head: head.into(), incoming: Some(incoming) })
@@ -120,6 +124,8 @@ where
         ResponseStart { head, incoming }: ResponseStart,
         lease: Lease<B>,
     ) -> Result<Response<UpstreamBody<B>>, Error> {
+        // hyper accepts fields and statuses that weir refuses on HTTP/1.1, so both are
+        // checked alike.
         if incoming.is_some() {
             check_response(head.status, &head.headers)?;
             let beyond = |flaw: Flaw| Error::new(Kind::HttpProtocolError, flaw.detail);
@@ -166,10 +172,12 @@ where
         // The endpoint is working on it, so the first-byte time-out starts again.
         progress.moves();
         if let Some(client) =
+            // `100 Continue` is due when weir reads the body, which it decides by itself.
             progress.interim.as_ref().filter(|_| head.status != StatusCode::CONTINUE)
         {
             prepare_response(&mut head.headers);
             // The response has no content (RFC 9110, section 8.6).
+            // Only clients of HTTP/2 have a receiver for interim responses.
             head.headers.remove(KnownName::ContentLength);
             client.send_interim(head.to_http2());
         }
@@ -190,9 +198,12 @@ async fn within_silence<T>(
         if let Some(answer) = alarm.within(left, answer.as_mut()).await {
             return Some(answer);
         }
+        // The endpoint need not respond before the client has sent its request, so the whole time
+        // starts again.
         left = if progress.awaiting_client.get() {
             timeout
         } else {
+            // Pieces do not reset the timer. Their time counts only when it ends.
             timeout.checked_sub(progress.still()?)?
         };
         if left.is_zero() {

@@ -55,9 +55,11 @@ impl Hinted for SecureError {
 }
 
 fn client(roots: RootCertStore, http2: bool) -> Result<Arc<ClientConfig>, rustls::Error> {
+    // Named here, because the process installs no default provider.
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
     let builder = builder.with_safe_default_protocol_versions()?;
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    // Only the configured protocol: an endpoint must not choose another one.
     config.alpn_protocols = vec![if http2 { HTTP2.to_vec() } else { b"http/1.1".to_vec() }];
     Ok(Arc::new(config))
 }
@@ -108,11 +110,14 @@ impl Secure {
         address: Arc<Address>,
     ) -> Result<BoxedIo, BoxError> {
         let name = match self.name {
+            // The name of the settings is for endpoints that are addressed by something else than
+            // their name.
             Some(name) => name,
             None => ServerName::try_from(address.endpoint().host.clone())?,
         };
         let stream = connector.oneshot(address).await?;
         let stream = Box::pin(TlsConnector::from(self.config).connect(name, stream)).await?;
+        // An endpoint without ALPN completes the handshake too, and may speak only HTTP/1.1.
         if self.http2 && stream.get_ref().1.alpn_protocol() != Some(HTTP2) {
             return Err(io::Error::other(NoHttp2).into());
         }

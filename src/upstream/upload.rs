@@ -33,6 +33,7 @@ pub struct UploadStop {
 impl UploadStop {
     /// Stops the upload.
     pub fn order(&self) {
+        // Set before the wake, because the task may not have been polled yet and left no waker.
         self.ordered.set(true);
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -66,12 +67,15 @@ impl Tasks {
 
 impl<F: Future<Output = ()> + 'static> Executor<F> for Tasks {
     fn execute(&self, task: F) {
+        // No body was polled before it, so it is a task of the connection itself.
         let Some(stop) = self.polled_last.take() else {
             tokio::task::spawn_local(task);
             return;
         };
         let polled_last = Rc::clone(&self.polled_last);
         tokio::task::spawn_local(async move {
+            // Dropping the pinned task is what ends the upload: it holds the last handle of
+            // the stream.
             let mut task = pin!(task);
             poll_fn(|context| {
                 if stop.poll(context).is_ready() {
