@@ -90,11 +90,13 @@ impl AccessLogger {
 
     /// Changes format and destination from now on; lines written before go to the old destination.
     pub fn adopt(&self, settings: &AccessLogSettings, lines: Option<Lines>) {
+        // Batches that are left go to the old destination before it changes.
         self.finish();
         self.format.set(settings.format);
         self.sampling.set(sampling(settings));
         self.writes.set(Writes::of(lines.as_ref()));
         self.lines.replace(lines);
+        // The task may sleep until a time of the old sampler.
         self.news.notify_one();
     }
 
@@ -132,6 +134,7 @@ impl AccessLogger {
     /// Writes an entry, unless it is a reject that is only counted.
     pub fn write(&self, entry: &AccessEntry) {
         let writes = self.writes.get();
+        // Not sampled: programs that ban addresses count these lines.
         if writes.errors && is_over_the_limit(entry) {
             self.append(&self.errors, |batch| entry.write_limiting(batch));
         }
@@ -148,9 +151,12 @@ impl AccessLogger {
         loop {
             let due =
                 self.lines.borrow().as_ref().map_or(Duration::MAX, |lines| lines.sampler.due());
+            // `due` may lie beyond every instant, as `NEVER` does.
             let summary = tokio::time::sleep_until(self.clock.at(due.min(self.clock.now() + FAR)));
             tokio::select! {
                 () = self.news.notified() => {
+                    // From the first line on, so a line waits at most this long, and many lines are
+                    // one batch.
                     tokio::time::sleep(LINGER).await;
                     self.hand_over();
                 }
@@ -173,12 +179,14 @@ impl AccessLogger {
             return true;
         };
         let lines = self.lines.borrow();
+        // Every reject has a line, so counting them would only take memory.
         let Some(lines) = lines.as_ref().filter(|_| sampling.first < u32::MAX) else { return true };
         let reason = limit.verdict.reason;
         if reason == Some(Reason::Draining) {
             // The end of a request in progress, once in the life of a process.
             return true;
         }
+        // A reject for a bad key has no key to count under.
         let has_key = !reason.is_some_and(Reason::is_for_good);
         let fingerprint = has_key.then_some(limit.key);
         let reject = RejectEvent { zone: &limit.zone, fingerprint, reason, client: entry.client };
@@ -192,11 +200,13 @@ impl AccessLogger {
 
     fn append(&self, batch: &RefCell<Vec<u8>>, write: impl FnOnce(&mut Vec<u8>)) {
         let mut lines = batch.borrow_mut();
+        // Only the first line of a batch wakes the task. The others leave with it.
         if lines.is_empty() {
             self.news.notify_one();
         }
         write(&mut lines);
         let full = lines.len() >= BATCH;
+        // `hand_over` borrows the batch again.
         drop(lines);
         if full {
             self.hand_over();
@@ -204,6 +214,7 @@ impl AccessLogger {
     }
 
     fn hand_over(&self) {
+        // The batch moves to the writer as it is, so a line is copied only once.
         let (access, errors, lines) = (self.access.take(), self.errors.take(), self.lines.borrow());
         let push = |queue: Option<&WriteQueue>, batch: Vec<u8>| {
             if let Some(queue) = queue.filter(|_| !batch.is_empty()) {

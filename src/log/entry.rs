@@ -85,6 +85,7 @@ fn basic_user(credentials: &[u8]) -> Option<Vec<u8>> {
     if !scheme.eq_ignore_ascii_case(b"basic ") {
         return None;
     }
+    // The decoded text has the password too, and is dropped here.
     let decoded = decode_base64(rest.trim_ascii())?;
     let end = decoded.iter().position(|byte| *byte == b':')?;
     Some(decoded[..end].to_vec()).filter(|user| !user.is_empty())
@@ -266,6 +267,7 @@ impl AccessEntry {
     /// Local time of the end of the request.
     fn local_end(&self, format: &str) -> String {
         let end = Timestamp::try_from(self.at + self.took).unwrap_or(Timestamp::UNIX_EPOCH);
+        // Asked each time: the zone of the machine may change, and jiff caches it.
         end.to_zoned(TimeZone::system()).strftime(format).to_string()
     }
 }
@@ -332,6 +334,7 @@ fn proto(version: Version) -> &'static str {
 /// Applies nginx's default escape: quotation marks, backslashes and all bytes that are not
 /// printable ASCII become `\xXX`.
 fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
+    // Cut before the escape, so an escape is never cut in two.
     for byte in &bytes[..bytes.len().min(FIELD)] {
         match byte {
             b'"' | b'\\' | 0..=0x1f | 0x7f..=0xff => {

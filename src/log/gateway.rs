@@ -59,6 +59,7 @@ impl Watch {
     /// Counts a request of `client`, and warns when most of a hundred came from the gateway.
     pub fn see(&self, client: IpAddr) {
         let Some(gateway) = &self.gateway else { return };
+        // First, because it counts also after the warning: the windows must stay in step.
         if self.most_are_hidden(client == gateway.address)
             && !gateway.told.swap(true, Ordering::Relaxed)
         {
@@ -86,6 +87,7 @@ impl Watch {
 fn default_gateway(routes: &str) -> Option<Ipv4Addr> {
     let default = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
+        // Destination and mask are zero: the default route.
         let [_, "00000000", gateway, _, _, _, metric, "00000000", ..] = fields[..] else {
             return None;
         };

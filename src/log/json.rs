@@ -53,6 +53,7 @@ impl<'a> Object<'a> {
 
     /// Writes a text from a client, up to [`FIELD`] bytes.
     pub fn field(&mut self, key: &'static str, text: &str) {
+        // A cut within a character would not be UTF-8.
         self.text(key, &text[..text.floor_char_boundary(FIELD)]);
     }
 
@@ -126,6 +127,8 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut from = 0;
     for (at, byte) in text.bytes().enumerate() {
+        // Bytes of multibyte characters are above 0x7f and pass unchanged, so bytes are
+        // enough here.
         if !matches!(byte, b'"' | b'\\' | 0..=0x1f) {
             continue;
         }
@@ -155,6 +158,7 @@ fn write_thousandths(out: &mut Vec<u8>, thousandths: u64) {
     write_number(out, thousandths / 1_000);
     let decimals = thousandths % 1_000;
     let decimals = [decimals / 100, decimals / 10 % 10, decimals % 10].map(|digit| digit as u8);
+    // `serde_json` writes `1.0` for one, so one decimal always stays.
     let count = decimals.iter().rposition(|digit| *digit != 0).unwrap_or(0) + 1;
     out.push(b'.');
     out.extend(decimals[..count].iter().map(|digit| b'0' + digit));
@@ -180,8 +184,10 @@ thread_local! {
 }
 
 fn write_time(out: &mut Vec<u8>, at: SystemTime) {
+    // A clock before 1970 gives the epoch: a wrong time is better than no line.
     let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     SECOND.with_borrow_mut(|(second, text)| {
+        // Lines of one second share the text of all but its milliseconds.
         if *second != since.as_secs() {
             *second = since.as_secs();
             *text = Timestamp::try_from(at)

@@ -55,6 +55,7 @@ impl Record {
         id: HeaderValue,
         began: Duration,
     ) -> Self {
+        // A mapped address and the IPv4 address are one client in every line.
         let peer = peer.to_canonical();
         let entry = AccessEntry {
             at: SystemTime::UNIX_EPOCH,
@@ -95,6 +96,7 @@ impl Record {
             None => Asked::Other(uri.to_string().into()),
         });
         self.entry.proto = *version;
+        // Copied only for the format that shows them.
         if self.journal.needs_browser_fields() {
             self.entry.browser = Browser::of(headers);
         }
@@ -131,6 +133,7 @@ impl Record {
         self.entry.status = response.head.status;
         self.answered = true;
         response.map(|inner| {
+            // Asked now, because a body without content may never be polled.
             let ended = inner.is_end_stream();
             LoggedBody { inner, record: Some(self), ended }
         })
@@ -166,6 +169,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        // Unwinding drops the record. No client left then, and no process ended.
         if std::thread::panicking() {
             self.fails(&Error::new(Kind::ProxyInternalError, "internal error"));
         } else if !self.answered && self.entry.error.is_none() {
@@ -178,11 +182,15 @@ impl Drop for Record {
         if let Some(limit) = self.entry.limit.as_mut().filter(|limit| limit.is_parked) {
             limit.verdict.wait = limit.verdict.wait.min(Millis::cut(self.entry.took));
         }
+        // Without a log the wall clock is not read.
         if self.journal.writes() {
+            // Computed from the end: a wall clock that was set meanwhile does not stretch the
+            // request.
             self.entry.at = Clock::wall() - self.entry.took;
         }
         if let Some(visit) = &self.visit {
             self.entry.bytes_in = visit.received();
+            // After `received`: from here on the connection is ready for the next request.
             visit.ended();
         }
         self.journal.write(&self.entry);
@@ -194,6 +202,7 @@ impl From<CutReason> for Error {
         let kind = match cut {
             CutReason::Head | CutReason::Body | CutReason::SlowBody => Kind::RequestTimeout,
             CutReason::Write => Kind::WriteTimeout,
+            // It is not there to take a response, so it counts as gone.
             CutReason::Idle | CutReason::HalfClosed | CutReason::Silent => Kind::ClientGone,
             CutReason::Malformed
             | CutReason::IdleFrames
@@ -207,6 +216,7 @@ impl From<CutReason> for Error {
 fn story_of(error: &Error) -> ErrorStory {
     let mut detail = error.to_string();
     let mut cause = error.source();
+    // The causes of a cause say more than the kind, and a line is the only place for them.
     while let Some(error) = cause {
         let text = error.to_string();
         // rustls ends one of its texts with a URL of its manual.
@@ -252,6 +262,7 @@ where
             }
             Some(Err(error)) => {
                 this.ended = true;
+                // Only weir's own errors say whose fault it was.
                 if let Some(error) = error.downcast_ref::<Error>() {
                     record.set_error(error);
                 }

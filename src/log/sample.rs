@@ -116,19 +116,25 @@ impl Sampler {
     /// not before.
     pub fn take(&self, reject: RejectEvent<'_>, sampling: Sampling, now: Duration) -> (Told, bool) {
         let key = Key {
+            // Counted by pointer, so zones of the same name in two configurations are not mixed.
+            // `Run` holds the name, so its address is not reused meanwhile.
             zone: Arc::as_ptr(reject.zone).cast::<u8>().addr(),
             fingerprint: reject.fingerprint.unwrap_or_default(),
             reason: reject.reason,
+            // Without a fingerprint only the client can tell one key from another.
             client: reject.fingerprint.is_none().then_some(reject.client),
         };
         let told = self.shard(&key).take(key, reject, sampling.first);
         let due = millis(now + sampling.every);
         let is_first =
+            // Only the first reject after a quiet time sets the period. Later ones must not move it
+            // on, or summaries would never come.
             self.due.compare_exchange(NEVER, due, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         (told, is_first)
     }
 
     fn shard(&self, key: &Key) -> std::sync::MutexGuard<'_, Shard> {
+        // A random hasher: a client that chooses keys must not fill one shard.
         let number = self.hasher.hash_one(key) % SHARDS as u64;
         self.shards[usize::try_from(number).unwrap_or_default()]
             .lock()
@@ -146,7 +152,9 @@ impl Sampler {
     pub fn sum_up_due(&self, every: Duration, now: Duration) -> Vec<Summary> {
         let due = self.due.load(Ordering::Acquire);
         let next = millis(now + every);
+        // `NEVER` is later than any time, so without rejects this is the only work.
         if millis(now) < due
+            // Workers wake at the same time. The one that moves the time on has the summaries.
             || self.due.compare_exchange(due, next, Ordering::AcqRel, Ordering::Relaxed).is_err()
         {
             return Vec::new();
@@ -168,6 +176,8 @@ impl Sampler {
     fn drain(&self) -> (Vec<Summary>, bool) {
         let (mut summaries, mut crowd, mut is_empty) = (Vec::new(), 0, true);
         for shard in &self.shards {
+            // One shard after the other, so that rejects wait for one sixteenth of the work
+            // at most.
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             crowd += std::mem::take(&mut shard.crowd);
             shard.runs.retain(|_, run| {
@@ -181,6 +191,7 @@ impl Sampler {
                         client: run.client,
                     });
                 }
+                // A key whose rejects all had lines was slow, so it gets its first lines again.
                 rejects > 0
             });
             is_empty &= shard.runs.is_empty();
@@ -194,6 +205,7 @@ impl Sampler {
 
 impl Shard {
     fn take(&mut self, key: Key, reject: RejectEvent<'_>, first: u32) -> Told {
+        // New keys find no room: an attacker with many addresses cannot grow the map.
         if self.runs.len() >= KEYS_OF_A_SHARD && !self.runs.contains_key(&key) {
             self.crowd += 1;
             return Told::Sum;
@@ -210,6 +222,8 @@ impl Shard {
             run.logged += 1;
             return Told::Line;
         }
+        // A summary names a client only if all of its rejects agree, so a second one removes it
+        // for good.
         run.client = match run.unlogged {
             0 => Some(reject.client),
             _ => run.client.filter(|client| *client == reject.client),

@@ -74,6 +74,7 @@ impl WriteQueue {
     /// Queues a batch of whole lines, or drops and counts it when too many bytes wait already.
     pub fn push(&self, batch: Vec<u8>) {
         let (size, lines) = (batch.len(), count_lines(&batch));
+        // Added before the check, so several workers cannot pass the limit together.
         let waiting = self.backlog.bytes.fetch_add(size, Ordering::Relaxed);
         if waiting + size > MOST_BYTES || self.batches.send(batch).is_err() {
             self.backlog.bytes.fetch_sub(size, Ordering::Relaxed);
@@ -166,6 +167,7 @@ fn open(target: &LogTarget) -> io::Result<Option<Output>> {
 }
 
 fn is_same_file(one: &impl AsFd, other: &impl AsFd) -> bool {
+    // By device and inode: a path may be a link, and an inherited descriptor has no path.
     let identity =
         |file: BorrowedFd<'_>| rustix::fs::fstat(file).ok().map(|stat| (stat.st_dev, stat.st_ino));
     identity(one.as_fd()).is_some_and(|one| Some(one) == identity(other.as_fd()))
@@ -177,6 +179,7 @@ fn open_file(path: &Path) -> io::Result<File> {
     let path = path.to_owned();
     // After the time limit there is no receiver any more.
     let open = move || drop(tell.send(open_now(&path)));
+    // The thread is not joined: if the open never returns, it stays, and the caller gets its error.
     thread::Builder::new().name("open-log".to_owned()).spawn(open)?;
     told.recv_timeout(OPENING).unwrap_or_else(|_| {
         Err(io::Error::new(io::ErrorKind::TimedOut, "it did not open within 5 s"))
@@ -186,6 +189,7 @@ fn open_file(path: &Path) -> io::Result<File> {
 /// Opening a FIFO for writing waits for a reader. Opened for reading and writing it does not
 /// (pipe(7)), and lines wait in it.
 fn open_now(path: &Path) -> io::Result<File> {
+    // Asked before the open, which would already wait.
     let is_pipe = fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
     let mut options = OpenOptions::new();
     if is_pipe { options.read(true).write(true) } else { options.create(true).append(true) }
@@ -216,6 +220,7 @@ impl Writer {
             reported: 0,
             backlog: Arc::clone(&backlog),
         };
+        // A thread for each log, because a blocked write of one must not hold up another.
         self.threads.push(
             thread::Builder::new().name("log".to_owned()).spawn(move || log.write_all(&coming))?,
         );
@@ -232,6 +237,7 @@ impl Writer {
     /// time limit passes.
     pub fn finish_all(writers: &[Self]) {
         let step = Duration::from_millis(5);
+        // Bounded, because a thread may hang in a write to a full pipe for ever.
         for _ in 0..LAST_WORDS.as_millis() / step.as_millis() {
             if writers.iter().all(Self::has_finished) {
                 return;
@@ -255,13 +261,17 @@ struct Log {
 
 impl Log {
     fn write_all(&mut self, batches: &Receiver<Vec<u8>>) {
+        // Ends when every sender is gone, behind the last batch.
         for batch in batches {
             match self.write(&batch) {
                 Ok(()) => self.is_failing = false,
                 Err(error) => self.fail(&error),
             }
+            // After the write: bytes of a batch that is being written still take memory.
             self.backlog.bytes.fetch_sub(batch.len(), Ordering::Relaxed);
             let dropped = self.backlog.dropped.load(Ordering::Relaxed);
+            // A failing log would report with each batch, and to a destination that may be just
+            // as full.
             if !self.is_failing && dropped > self.reported {
                 tracing::warn!(lines = dropped - self.reported, "lines of {} dropped", self.name);
                 self.reported = dropped;
@@ -286,6 +296,7 @@ impl Log {
         let written = self.end_torn_line().and_then(|()| self.write_rest(&mut left));
         if written.is_err() {
             let done = &batch[..batch.len() - left.len()];
+            // `|=`, because a line that could not be ended stays torn.
             self.is_torn |= done.last().is_some_and(|byte| *byte != b'\n');
             self.backlog.dropped.fetch_add(count_lines(left), Ordering::Relaxed);
         }
@@ -312,6 +323,7 @@ impl Log {
                 Err(error) => return Err(error),
             }
         }
+        // No buffer lies between here and a file, but an `Output` may have one.
         self.output.to.flush()
     }
 }
