@@ -77,6 +77,7 @@ impl CoarseTimer {
         let mut work = pin!(work);
         let mut deadline = self.deadline(limit);
         poll_fn(|context| match work.as_mut().poll(context) {
+            // The work first: when both are due, its output counts.
             Poll::Ready(done) => Poll::Ready(Some(done)),
             Poll::Pending => deadline.poll(context).map(|()| None),
         })
@@ -120,10 +121,12 @@ impl CoarseTimer {
 
     fn arm(&self, after: Duration, waker: Waker) -> usize {
         let armed = Armed { due: Due::After(after), waker };
+        // Only the first deadline starts the ticks. Further ones find them running.
         if self.count.replace(self.count.get() + 1) == 0 {
             self.wanted.notify_one();
         }
         let mut slots = self.armed.borrow_mut();
+        // Slots are reused, so their number is that of the deadlines armed at a time.
         match self.free.borrow_mut().pop() {
             Some(slot) => {
                 slots[slot] = Some(armed);
@@ -145,10 +148,12 @@ impl CoarseTimer {
     /// Returns whether a slot has fired; if not, registers the waker.
     fn poll_slot(&self, slot: usize, context: &mut Context<'_>) -> Poll<()> {
         let mut slots = self.armed.borrow_mut();
+        // A disarmed slot has no owner that could poll it.
         let Some(armed) = &mut slots[slot] else { return Poll::Ready(()) };
         if matches!(armed.due, Due::At(at) if at <= self.passed.get()) {
             return Poll::Ready(());
         }
+        // Keeps the old waker if it wakes the same task.
         armed.waker.clone_from(context.waker());
         Poll::Pending
     }
@@ -180,6 +185,7 @@ impl Deadline {
 
     /// Restarts the time with the next poll.
     pub fn reset(&mut self) {
+        // The slot must not be used again by this deadline: another one may get it.
         if let Some(slot) = self.slot.take() {
             self.alarm.disarm(slot);
         }

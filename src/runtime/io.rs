@@ -116,6 +116,7 @@ pub fn set_keepalive(socket: &SockRef<'_>) -> io::Result<()> {
 /// and the kernel; one read is one step, however many bytes it returns.
 pub fn take_steps(steps: usize, context: &mut Context<'_>) {
     for _ in 0..steps {
+        // Once the budget is used up it stays so for this turn, so the other steps need no call.
         if pin!(coop::consume_budget()).poll(context).is_pending() {
             return;
         }

@@ -123,7 +123,7 @@ pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
     match PrivateKeyDer::from_pem_slice(&text) {
         Ok(key) => Ok(key),
         // PKCS #8 (RFC 5958) has its own section for encrypted keys, older formats a header (RFC
-        // 1421).
+        // 1421). Asked only after a failure: such a key may stand behind one that can be used.
         Err(_)
             if has(&text, "-----BEGIN ENCRYPTED PRIVATE KEY-----")
                 || has(&text, "Proc-Type: 4,ENCRYPTED") =>
@@ -139,12 +139,14 @@ pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
 fn text(path: &Path, wanted: Wanted) -> Result<Vec<u8>, PemError> {
     const SEQUENCE: u8 = 0x30;
     let mut content = read(path)?;
+    // The bytes name the format, because `not in PEM form` does not say what to do.
     let other = |form, remedy| Err(PemError::Form { path: path.to_owned(), form, remedy });
     match content.as_slice() {
         [0xEF, 0xBB, 0xBF, ..] => drop(content.drain(..3)),
         [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => {
             return other("text in UTF-16", "save it as plain text, in ASCII or UTF-8");
         }
+        // `0` is the same byte, and a text before the first section is allowed.
         [SEQUENCE, ..] if !has(&content, "-----BEGIN ") => {
             return other("binary (DER or PKCS #12)", wanted.convert);
         }
@@ -160,6 +162,8 @@ fn nothing(path: &Path, text: &[u8], Wanted { what, section, .. }: Wanted) -> Pe
         .find(BEGIN)
         .map(|at| &begun[at + BEGIN.len()..])
         .and_then(|rest| rest.split("-----").next());
+    // Only text that looks like a label is shown: a message must not show the content of a
+    // key file.
     let is_label = |label: &&str| {
         label.len() <= 64 && label.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b' ')
     };
@@ -181,6 +185,7 @@ fn has(text: &[u8], piece: &str) -> bool {
 pub fn fingerprint<'a>(paths: impl IntoIterator<Item = &'a Path>) -> u64 {
     let mut hasher = DefaultHasher::new();
     for path in paths {
+        // The text of an error is hashed too, so a file that becomes unreadable is a change.
         read(path).map_err(|error| error.to_string()).hash(&mut hasher);
     }
     hasher.finish()
@@ -192,6 +197,7 @@ pub fn fingerprint<'a>(paths: impl IntoIterator<Item = &'a Path>) -> u64 {
 /// When it cannot be read.
 pub fn read(path: &Path) -> Result<Vec<u8>, PemError> {
     let mut content = Vec::new();
+    // A path may lead to a device without an end.
     let read = File::open(path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut content));
     read.map_err(|cause| PemError::Unreadable(path.to_owned(), cause))?;
     Ok(content)

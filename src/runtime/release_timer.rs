@@ -69,6 +69,7 @@ impl ReleaseTimer {
     /// Completes at `at`.
     pub async fn until(&self, at: tokio::time::Instant) {
         if self.timer.is_none() {
+            // Under paused time a kernel timer would wait for real time, and tests with it.
             return tokio::time::sleep_until(at).await;
         }
         let mut waiting = Waiting { releases: self, at: at.into_std(), number: None };
@@ -81,6 +82,8 @@ impl ReleaseTimer {
         loop {
             let mut ready = timer.readable().await?;
             let mut expirations = [0; 8];
+            // Reading clears the expiration. The timer would stay readable otherwise, and this loop
+            // would spin.
             match ready.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), &mut expirations)?)) {
                 Ok(read) => read.map(drop)?,
                 Err(_would_block) => continue,
@@ -92,6 +95,7 @@ impl ReleaseTimer {
     fn wake_due(&self, now: Instant) {
         let mut due = self.due.borrow_mut();
         while let Some(first) = due.first_entry().filter(|entry| entry.key().0 <= now) {
+            // Waking only schedules the task, so it cannot borrow the map meanwhile.
             first.remove().wake();
         }
         // It is later than `now`, or it would have been woken. The time since `now` was read makes
@@ -125,9 +129,11 @@ struct Waiting<'a> {
 impl Waiting<'_> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let now = Instant::now();
+        // A wake alone proves nothing, so the clock decides: no release is early.
         if now >= self.at {
             return Poll::Ready(());
         }
+        // The number distinguishes waiters of the same instant, and keeps their order of arrival.
         let number = *self.number.get_or_insert_with(|| {
             self.releases.count.set(self.releases.count.get() + 1);
             self.releases.count.get()
@@ -136,6 +142,7 @@ impl Waiting<'_> {
         // Compared before it is inserted. If the first one is due at the same time, or is this one,
         // polled again with another waker, the timer is set already.
         let earliest = due.first_key_value().is_none_or(|((first, _), _)| self.at < *first);
+        // The same key on each poll, so only the waker is replaced.
         due.insert((self.at, number), context.waker().clone());
         drop(due);
         if earliest {

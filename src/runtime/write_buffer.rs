@@ -50,6 +50,8 @@ impl WriteBuffer {
 
     /// Adds a piece, and the bytes behind it. Legal only while no large piece waits.
     pub fn push(&mut self, piece: Bytes, end: &'static [u8]) {
+        // Copying a short piece is cheaper than one more buffer in each write, and frees its
+        // read buffer.
         if piece.len() > COPIED {
             self.piece = piece;
             self.end = end;
@@ -63,6 +65,8 @@ impl WriteBuffer {
     /// `alone`.
     pub fn push_end(&mut self, behind: &'static [u8], alone: &'static [u8]) {
         if self.has_piece() {
+            // Callers end a body right behind its last piece, before any write: the end of it is
+            // still whole.
             self.end = behind;
         } else {
             self.text.extend_from_slice(alone);
@@ -93,6 +97,7 @@ impl WriteBuffer {
     ) -> Poll<io::Result<()>> {
         while !self.is_empty() {
             let text = &self.text[self.written..];
+            // Without a piece there is one slice, and the plain call is enough.
             let count = if self.piece.is_empty() {
                 let rest = if text.is_empty() { self.end } else { text };
                 ready!(Pin::new(&mut *io).poll_write(context, rest))?
@@ -101,6 +106,7 @@ impl WriteBuffer {
                     [IoSlice::new(text), IoSlice::new(&self.piece), IoSlice::new(self.end)];
                 ready!(Pin::new(&mut *io).poll_write_vectored(context, &slices))?
             };
+            // A stream that accepts nothing would keep this loop running for ever.
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -112,6 +118,7 @@ impl WriteBuffer {
     fn advance(&mut self, count: usize) {
         let of_text = count.min(self.text.len() - self.written);
         self.written += of_text;
+        // Cleared only when all of it is written: moving the rest forward would copy it each time.
         if self.written == self.text.len() {
             self.text.clear();
             self.written = 0;
