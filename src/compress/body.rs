@@ -105,11 +105,14 @@ impl<B: Body<Data = Bytes, Error = Error> + Unpin> Body for Coded<B> {
     fn is_end_stream(&self) -> bool {
         match &self.work {
             None => self.inner.is_end_stream(),
+            // Output may still come until the encoder has written its end, even if the input
+            // has ended.
             Some(work) => work.stage == Stage::Ended && work.trailers.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
+        // The length of the output is not known before its end.
         self.work.as_ref().map_or_else(|| self.inner.size_hint(), |_| SizeHint::default())
     }
 }
@@ -125,6 +128,8 @@ impl Work {
             match self.stage {
                 Stage::Reading if self.cut.is_some() => return self.break_off(context),
                 Stage::Reading if self.input.is_empty() => {
+                    // Asked before the poll: a body that has ended must not be polled, and needs no
+                    // further turn.
                     if inner.is_end_stream() {
                         self.stage = Stage::Finishing;
                         continue;
@@ -133,6 +138,8 @@ impl Work {
                         Poll::Ready(Some(Ok(frame))) => self.take(frame),
                         Poll::Ready(Some(Err(error))) => {
                             self.cut = Some(error);
+                            // The error waits for one turn too, so that the flushed data
+                            // leaves first.
                             self.waited = false;
                             self.stage =
                                 if self.unflushed { Stage::Flushing } else { Stage::Reading };
@@ -144,6 +151,7 @@ impl Work {
                         Poll::Pending => return self.wait(context),
                     }
                 }
+                // Between two steps, so no step is interrupted and the rest of the input is kept.
                 Stage::Reading if turn == 0 => {
                     context.waker().wake_by_ref();
                     return Poll::Pending;
@@ -155,6 +163,7 @@ impl Work {
                 }
                 Stage::Reading | Stage::Flushing | Stage::Finishing => match self.step(&mut turn) {
                     Ok(None) => {}
+                    // A frame goes out immediately: no more than `FRAME` bytes are kept here.
                     Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
                     Err(error) => return self.broke(error),
                 },
@@ -171,6 +180,7 @@ impl Work {
             }
             Err(frame) => {
                 self.trailers = frame.into_trailers().ok();
+                // Digests of the original bytes may also come as trailers.
                 self.trailers.iter_mut().for_each(restate_trailers);
             }
         }
@@ -179,6 +189,7 @@ impl Work {
     /// No data arrived. Usually the next piece is near and only its reader has to run; a flush for
     /// each piece would cost much of the gain. So all other tasks get one turn first.
     fn wait(&mut self, context: &Context<'_>) -> Polled {
+        // With nothing to flush only further data can help, and its arrival wakes this task.
         if self.unflushed {
             self.waited = true;
             context.waker().wake_by_ref();
@@ -197,12 +208,14 @@ impl Work {
 
     fn broke(&mut self, error: Error) -> Polled {
         self.stage = Stage::Ended;
+        // Trailers would say that the body is complete.
         self.trailers = None;
         Poll::Ready(Some(Err(error)))
     }
 
     /// Runs one step of the encoder and returns a frame if one is ready.
     fn step(&mut self, turn: &mut usize) -> Result<Option<Frame<Bytes>>, Error> {
+        // With less room a flush marker could be split without an end, and never be complete.
         if self.room.len() - self.filled < LEAST_ROOM {
             return Ok(self.give_out());
         }
@@ -213,6 +226,7 @@ impl Work {
         };
         let most = self.input.len().min(*turn);
         let step = self.coder.step(order, &self.input[..most], &mut self.room[self.filled..])?;
+        // Guards against a codec that neither takes input nor writes: this loop would not end.
         if step == STALLED {
             return Err(Error::new(Kind::ProxyInternalError, "the compressor makes no progress"));
         }
@@ -233,6 +247,7 @@ impl Work {
 
     fn give_out(&mut self) -> Option<Frame<Bytes>> {
         let filled = std::mem::take(&mut self.filled);
+        // Copied to its true size: the room is reused, and a short frame keeps no 16 KiB alive.
         (filled > 0).then(|| Frame::data(Bytes::copy_from_slice(&self.room[..filled])))
     }
 }

@@ -102,6 +102,7 @@ fn zstd(length: Option<u64>) -> Result<CCtx<'static>, Error> {
     for parameter in ZSTD {
         context.set_parameter(parameter).map_err(named)?;
     }
+    // zstd chooses smaller tables for a short body.
     context.set_pledged_src_size(length).map_err(named)?;
     Ok(context)
 }
@@ -125,9 +126,11 @@ fn zstd_step(
 
 fn brotli(length: Option<u64>) -> BrotliState<StandardAlloc> {
     let (quality, window) = BROTLI;
+    // A window larger than the body only takes memory.
     let needed = length.map_or(window, |length| length.next_power_of_two().ilog2());
     let mut state = BrotliState::new(StandardAlloc::default());
     state.set_parameter(Parameter::BROTLI_PARAM_QUALITY, quality);
+    // Brotli has no smaller window than 2^10 (RFC 7932, section 9.1).
     state.set_parameter(Parameter::BROTLI_PARAM_LGWIN, needed.clamp(10, window));
     // From one MiB on brotli would use a table of 4 MiB.
     state.set_parameter(Parameter::BROTLI_PARAM_SIZE_HINT, 1 << 19);
@@ -163,6 +166,7 @@ fn brotli_step(
     }
     let done = match order {
         FlushMode::Finish => state.is_finished(),
+        // Brotli reports no end of a flush: it is complete when nothing is left on either side.
         FlushMode::Continue | FlushMode::Flush => left == 0 && !state.has_more_output(),
     };
     Ok(Step { read, written, done })
@@ -176,6 +180,8 @@ fn gzip_step(
 ) -> Result<Step, Error> {
     let flush = match order {
         FlushMode::Continue => FlushCompress::None,
+        // Ends with an empty stored block (RFC 1951, section 3.2.4), so the client can decode
+        // everything so far.
         FlushMode::Flush => FlushCompress::Sync,
         FlushMode::Finish => FlushCompress::Finish,
     };

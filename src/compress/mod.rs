@@ -63,13 +63,17 @@ pub fn code<B: Body>(
 ) -> Response<Coded<B>> {
     let Some(preference) = preference else { return response.map(Coded::plain) };
     let Response { mut head, body } = response;
+    // The field first: a response to HEAD has a length but no body.
     let length = length_of(&head.headers).or_else(|| body.size_hint().exact());
     if !may_vary(
         &head,
+        // For HEAD the body says zero, which is not the length that a GET would have.
         length.filter(|_| !preference.head || head.headers.contains(KnownName::ContentLength)),
     ) {
         return Response { head, body: Coded::plain(body) };
     }
+    // Also when it is sent unencoded: a cache must not give this form to other clients (RFC 9110,
+    // section 12.5.5).
     add_vary(&mut head.headers);
     if head.status == StatusCode::NOT_MODIFIED {
         match_held(&mut head.headers, &preference.held);
@@ -83,7 +87,9 @@ pub fn code<B: Body>(
         return Response { head, body: Coded::plain(body) };
     }
     let permit =
+        // An empty body would become longer by its coding.
         if body.is_end_stream() { None } else { permits.take(coding, body.size_hint().exact()) };
+    // The coding is described only now: without an encoder the body stays as it is.
     let Some((coder, permit)) = permit else {
         return Response { head, body: Coded::plain(body) };
     };
@@ -104,8 +110,10 @@ fn may_vary(head: &ResponseParts, length: Option<u64>) -> bool {
         StatusCode::PARTIAL_CONTENT => media.is_some_and(media::is_compressible),
         _ => {
             has_content(status)
+                // A range counts bytes of the form it was taken from, so it must not change.
                 && !headers.contains(KnownName::ContentRange)
                 && media.is_some_and(media::is_compressible)
+                // A length that is not known may be long, as of a stream.
                 && length.is_none_or(|length| length >= WORTHWHILE)
         }
     }
@@ -150,6 +158,7 @@ fn describe(headers: &mut HeaderList, coding: Coding) {
 /// (RFC 9111, section 4.3.4).
 fn match_held(headers: &mut HeaderList, held: &[Box<[u8]>]) {
     let Some(weak) = headers.get(KnownName::Etag).and_then(weak) else { return };
+    // Within the text of a list: a tag with its quotation marks is found only as a whole.
     if held.iter().any(|tags| memchr::memmem::find(tags, &weak).is_some()) {
         headers.set_valid(KnownName::Etag, &weak);
     }

@@ -69,7 +69,9 @@ pub fn choose(offered: &[Coding], headers: &HeaderList) -> Option<Coding> {
     let identity = accepted.identity.or(accepted.other).unwrap_or(0);
     let mut best = None;
     for coding in offered {
+        // `*` stands only for codings that are not listed, so a listed weight of zero refuses.
         let weight = accepted.weight_of(*coding).or(accepted.other).unwrap_or(0);
+        // Strictly greater: of equal weights the first offered coding wins.
         if weight > 0 && weight >= identity && best.is_none_or(|(most, _)| weight > most) {
             best = Some((weight, *coding));
         }
@@ -114,6 +116,7 @@ fn element(text: &[u8]) -> Option<(&[u8], Weight)> {
     let mut parts = text.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
     let name = parts.next().filter(|name| !name.is_empty())?;
     let weight = parts.next().map_or(Some(1000), weight);
+    // Further parameters are not defined, so such an element is ignored.
     weight.filter(|_| parts.next().is_none()).map(|weight| (name, weight))
 }
 

@@ -29,6 +29,7 @@ pub(super) fn restate_trailers(trailers: &mut HeaderMap) {
     match weak(tag).and_then(|weak| HeaderValue::from_bytes(&weak).ok()) {
         Some(weak) => drop(trailers.insert(ETAG, weak)),
         None if tag.starts_with(b"W/") => {}
+        // Neither weak nor strong: a malformed tag must not stand for other bytes.
         None => drop(trailers.remove(ETAG)),
     }
 }
