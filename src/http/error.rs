@@ -145,6 +145,7 @@ impl Kind {
             | Self::HttpResponseIncomplete
             | Self::HttpProtocolError => 502,
         };
+        // Every code of the table is valid. The default only avoids a panic.
         StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 

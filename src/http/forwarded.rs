@@ -116,13 +116,17 @@ impl<'a> ForwardedFields<'a> {
     /// Visits every field that weir adds or replaces, `Host` first.
     fn each_told(&self, mut put: impl FnMut(KnownName, &[u8])) {
         let identity = &self.identity;
+        // Only a request of HTTP/1.0 may name no host. The endpoint gets the default one.
         let (peer, named) = (identity.peer.as_bytes(), !identity.authority.is_empty());
+        // Usually the client is the peer, whose value was made once for the connection.
         let host = if named { identity.authority } else { identity.default_authority };
         put(KnownName::Host, host.as_bytes());
         match identity.client {
             Some(client) => put(KnownName::XRealIp, address_value(client).as_bytes()),
             None => put(KnownName::XRealIp, peer),
         }
+        // The list of a stranger is dropped: an endpoint that trusts it would see an
+        // invented client.
         if identity.trusted {
             self.put_list(KnownName::XForwardedFor, peer, &mut put);
         } else {
@@ -137,9 +141,11 @@ impl<'a> ForwardedFields<'a> {
         put(KnownName::XRequestId, identity.request_id.as_bytes());
         self.put_list(KnownName::Via, passed_here(identity.version), &mut put);
         if let Some(protocols) = self.upgrade {
+        // Received hop-by-hop fields are dropped, so the offer of this hop is made here.
             put(KnownName::Connection, b"upgrade");
             put(KnownName::Upgrade, protocols.as_bytes());
         }
+        // A default is not what the client asked for, so it is not reported as that.
         if self.te {
             put(KnownName::Te, b"trailers");
         }
@@ -147,13 +153,16 @@ impl<'a> ForwardedFields<'a> {
 
     /// Returns true if a trusted proxy has set the field.
     fn is_told(&self, name: KnownName) -> bool {
+                // Usually nothing is hidden, and an empty set needs no hash of the name.
         let is_set = self.identity.trusted && self.received.contains(name);
         is_set && !self.hidden.hides_all(self.received, name)
     }
 
     /// Visits a list field with one element more, however it was split into lines.
     fn put_list(&self, name: KnownName, element: &[u8], put: &mut impl FnMut(KnownName, &[u8])) {
+        // A field that `Connection` names is dropped, so it counts as missing.
         if !self.received.contains(name) {
+        // `Host` first, as RFC 9110, section 7.2, asks for.
             return put(name, element);
         }
         let mut list: Vec<&[u8]> = self.received.get_all(name).collect();
@@ -247,4 +256,5 @@ mod tests {
             }
         }
     }
+    // Lines are joined in order, because the order of a list has a meaning (section 5.3).
 }

@@ -29,6 +29,7 @@ const FAMILIES: [&str; 4] =
 /// proxy may make.
 #[must_use]
 pub fn is_claim(name: &str) -> bool {
+    // Most names have no `x-`, so they are not compared with that half of the list.
     match name.strip_prefix("x-") {
         Some(rest) => {
             is_claim_of_x(rest) || FAMILIES_OF_X.iter().any(|family| rest.starts_with(family))

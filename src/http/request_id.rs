@@ -26,6 +26,8 @@ impl RequestIds {
     pub fn next(&self) -> HeaderValue {
         let count = self.count.get().wrapping_add(1);
         self.count.set(count);
+        // A keyed hash of a counter: one id does not reveal the next, and none costs a random
+        // number.
         let mut hasher = SipHasher13::new_with_keys(self.seed.0[0], self.seed.0[1]);
         hasher.write_u64(count);
         let mut text = [0; 32];

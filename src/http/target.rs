@@ -42,6 +42,8 @@ impl LastHost {
     /// The result is a copy: a received value would keep its whole read buffer alive.
     fn resolve(&self, authority: &[u8]) -> Option<(HeaderValue, Rc<str>)> {
         if let Some(known) =
+            // Only a value that is equal byte for byte: the check of its host was made for
+            // these bytes.
             self.0.borrow().as_ref().filter(|(value, _)| value.as_bytes() == authority)
         {
             return Some(known.clone());
@@ -73,6 +75,7 @@ impl Target {
         if path_and_query.as_str().len() > MAX_TARGET {
             return Err(Error::new(Kind::TargetTooLong, "the target is longer than 8 KiB"));
         }
+        // Before the check for `/`: it is the only target without one.
         let asterisk = path_and_query.as_str() == "*";
         if asterisk && *method != Method::OPTIONS {
             return malformed("`*` is a target of OPTIONS only");
@@ -82,9 +85,12 @@ impl Target {
         }
         let mut hosts = headers.get_all(KnownName::Host);
         let host = hosts.next();
+        // Also two equal ones: a server behind may take either line.
         if hosts.next().is_some() {
             return malformed("more than one Host");
         }
+        // HTTP/1.1 requires the field (RFC 9112, section 3.2). HTTP/2 may have
+        // `:authority` instead.
         let needed = *version == Version::HTTP_11
             || (*version == Version::HTTP_2 && uri.authority().is_none());
         if host.is_none() && needed {
@@ -134,6 +140,7 @@ pub fn is_authority(text: &str) -> bool {
 /// which would be another spelling of the same host.
 fn host_of(authority: &[u8]) -> Option<&str> {
     let authority = str::from_utf8(authority).ok()?;
+    // Brackets, because the colons of an IPv6 address would be taken for that of the port.
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (address, port) = rest.split_once(']')?;
@@ -143,6 +150,7 @@ fn host_of(authority: &[u8]) -> Option<&str> {
         None => {
             let colon = authority.find(':').unwrap_or(authority.len());
             let (host, port) = authority.split_at(colon);
+            // Without a percent sign: each encoded byte would be another spelling of one host.
             let allowed =
                 |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(&byte);
             if host.is_empty() || !host.bytes().all(allowed) {
@@ -153,6 +161,7 @@ fn host_of(authority: &[u8]) -> Option<&str> {
     };
     let digits = port.strip_prefix(':').or(port.is_empty().then_some(""))?;
     let port_fits = digits.is_empty()
+        // `parse` would accept a plus sign.
         || (digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok());
     port_fits.then_some(host)
 }

@@ -21,6 +21,7 @@ pub const END_AND_LAST: &[u8] = b"\r\n0\r\n\r\n";
 pub fn size(line: &[u8]) -> Result<u64, Flaw> {
     let digits = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
     let (digits, rest) = line.split_at(digits);
+    // White space before the semicolon is not allowed in requests, as its readers differ.
     if !matches!(rest, [] | [b';', ..]) {
         return Err(Flaw::malformed("a chunk's size is not a hexadecimal number"));
     }
@@ -39,11 +40,13 @@ pub fn padded_size(line: &[u8]) -> Result<u64, Flaw> {
     if !matches!(rest.trim_ascii_start(), [] | [b';', ..]) {
         return Err(Flaw::malformed("a chunk's size is not a hexadecimal number"));
     }
+    // Leading zeros are not digits of the number, so they do not count against the limit of digits.
     let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
     number(&digits[zeros.min(digits.len().saturating_sub(1))..])
 }
 
 fn number(digits: &[u8]) -> Result<u64, Flaw> {
+    // 15 digits are below 2^60: sums with such a size cannot overflow.
     let text = str::from_utf8(digits).ok().filter(|digits| digits.len() <= SIZE_DIGITS);
     text.and_then(|digits| u64::from_str_radix(digits, 16).ok())
         .ok_or(Flaw::malformed("a chunk's size is not a hexadecimal number that fits"))
@@ -55,6 +58,7 @@ fn number(digits: &[u8]) -> Result<u64, Flaw> {
 /// When it is not a field, or one that must be known before the body.
 pub fn trailer(line: &[u8]) -> Result<(), Flaw> {
     let (name, _) = line::field(line)?;
+    // A server that merges trailers into the fields could frame the message by them.
     let framing =
         [&b"content-length"[..], b"transfer-encoding", b"host", b"trailer", b"connection"];
     if framing.iter().any(|framing| name.eq_ignore_ascii_case(framing)) {

@@ -193,6 +193,7 @@ impl ClientFrames {
     /// [`ClientFrames::take`].
     pub fn pass(&mut self, bytes: &[u8], most: u32) -> Consumed {
         let mut taken = Consumed::default();
+        // A head that arrived in part is completed by `take`, which has its beginning.
         while self.fault.is_none() && self.filled == 0 && taken.work < most {
             let rest = &bytes[taken.bytes..];
             match self.at {
@@ -204,14 +205,17 @@ impl ClientFrames {
                     }
                 }
                 At::Head => {
+                    // An incomplete head is left to `take`, which copies it.
                     let Some(head) = rest.first_chunk().map(|head| FrameHead::read(*head)) else {
                         break;
                     };
+                    // Within a block every other frame is an error, which `take` finds in order.
                     if is_gathered(head.kind) || self.block.is_some() {
                         break;
                     }
                     self.heads += 1;
                     self.begin(head, &mut taken);
+                    // The faulty head is not passed on: the library must not see it.
                     if self.fault.is_some() {
                         break;
                     }
@@ -273,6 +277,7 @@ impl ClientFrames {
                     let (piece, behind) = rest.split_at(left.min(rest.len()));
                     rest = behind;
                     taken.lively |= self.lively && !piece.is_empty();
+                    // A payload that arrived whole is used where it is, without a copy.
                     if piece.len() == left && self.gathered.is_empty() {
                         self.end(head, piece, &mut outlet);
                         continue;
@@ -282,6 +287,7 @@ impl ClientFrames {
                         self.at = At::Gather(head, left - piece.len());
                         break;
                     }
+                    // Taken, not cleared: an idle connection keeps no buffer.
                     let payload = std::mem::take(&mut self.gathered);
                     self.end(head, &payload, &mut outlet);
                 }
@@ -301,6 +307,7 @@ impl ClientFrames {
 
     /// Starts a frame whose head is complete.
     fn begin(&mut self, head: FrameHead, taken: &mut Consumed) {
+        // By the head alone, so a payload that is not allowed is never collected.
         if let Err(fault) = self.check(head) {
             self.fault = Some(fault);
             return;
@@ -309,15 +316,22 @@ impl ClientFrames {
         taken.work += 1;
         let idle = match kind {
             DATA => length == 0 && flags & END_STREAM == 0,
+            // A block on an older stream is trailers. Each request may have one, further ones are
+            // idle work.
             HEADERS if stream <= self.last => !spend(&mut self.trailers),
             HEADERS | CONTINUATION => false,
+            // One reset for each recent request is normal. A rapid reset is counted where its
+            // request ends.
             RST_STREAM => !spend(&mut self.resets),
             _ => true,
         };
         if matches!(kind, HEADERS | CONTINUATION) {
+            // A block is decoded field by field, so its work grows with its length, not with its
+            // frames.
             taken.work += u32::try_from(length / FIELDS).unwrap_or(u32::MAX);
         }
         taken.idle += u32::from(idle);
+        // Idle, but a sign of life: a client that only takes a download sends nothing else.
         self.lively = !idle || kind == WINDOW_UPDATE;
         taken.lively |= self.lively;
         self.at = if is_gathered(kind) { At::Gather(head, length) } else { At::Pass(length) };
@@ -327,6 +341,8 @@ impl ClientFrames {
     fn check(&mut self, head: FrameHead) -> Result<(), ConnectionError> {
         let FrameHead { kind, flags, stream, length } = head;
         let goes_on = |block: &Block| kind == CONTINUATION && stream == block.stream;
+        // Within a block only its continuation is allowed, and a continuation only there (RFC 9113,
+        // section 6.10).
         if self.block.as_ref().map_or(kind == CONTINUATION, |block| !goes_on(block))
             || kind == PUSH_PROMISE
         {
@@ -334,6 +350,8 @@ impl ClientFrames {
         }
         let fits = match kind {
             SETTINGS if flags & ACK != 0 => length == 0,
+            // The library checks this too, but this file reads whole settings and needs the
+            // length first.
             SETTINGS => length.is_multiple_of(6),
             PING => length == 8,
             RST_STREAM | WINDOW_UPDATE => length == 4,
@@ -347,6 +365,8 @@ impl ClientFrames {
         let most = self.most();
         if let Some(block) = &mut self.block {
             block.continuations += 1;
+            // Before the bytes are kept. Counted apart from their number: empty frames have no
+            // bytes and would be free.
             if block.bytes.len() + length > most
                 || block.continuations > CONTINUATIONS + most / LARGEST
             {
@@ -388,9 +408,11 @@ impl ClientFrames {
             u16::from_be_bytes(id) == INITIAL_WINDOW_SIZE
                 && u32::from_be_bytes([a, b, c, d]) > LARGEST_WINDOW
         };
+        // The library would end the connection with another code than section 6.5.2 asks for.
         if payload.as_chunks().0.iter().any(window) {
             return Err(ConnectionError::FlowControl);
         }
+        // Until then the first SETTINGS frame is owed like a head, with the time of one.
         self.greeted = true;
         write_frame(onward, head, payload);
         Ok(())
@@ -418,6 +440,7 @@ impl ClientFrames {
         outlet: &mut Outlet<'_, impl FnMut(u32, Received)>,
     ) -> Result<(), ConnectionError> {
         let Some(mut block) = self.block.take() else { return Err(ConnectionError::Protocol) };
+        // Bounded by `check`, which knows the sum before this frame is read.
         block.bytes.extend_from_slice(payload);
         if head.flags & END_HEADERS != 0 {
             return self.block(block.stream, block.ends, &block.bytes, outlet);
@@ -438,22 +461,28 @@ impl ClientFrames {
         if stream <= self.last {
             let mut trailers = TrailersSoFar::new(self.limits);
             self.decoder.decode(block, |field| trailers.take(field))?;
+            // The decoded size counts too: one byte of a block may stand for a field of 4 KiB in
+            // the table.
             if trailers.size() > self.most() {
                 return Err(ConnectionError::Calm);
             }
             write_block(outlet.frames, stream, flags, &trailers.finish());
             return Ok(());
         }
+        // Set before the block is decoded, so a refused request still uses up its stream.
         self.last = stream;
+        // At most `ENDS`: a client that behaved for long must not save up any number of resets.
         for ends in [&mut self.resets, &mut self.trailers] {
             *ends = (*ends + 1).min(ENDS);
         }
         let mut request = RequestSoFar::new(self.limits);
+        // Decoded even if the request is refused, because the table must follow every block.
         self.decoder.decode(block, |field| request.take(field))?;
         if request.size() > self.most() {
             return Err(ConnectionError::Calm);
         }
         let request = request.finish(ends);
+        // A refused request gets its response, even if its body is not as long as it says.
         match request.length.filter(|_| request.unfit.is_none()) {
             None => write_block(outlet.frames, stream, flags, &STAND_IN),
             Some(length) => write_block(outlet.frames, stream, flags, &stand_in_with(length)),
@@ -485,11 +514,13 @@ fn is_gathered(kind: u8) -> bool {
 fn fragment(head: FrameHead, payload: &[u8]) -> Result<&[u8], ConnectionError> {
     let (mut rest, mut padding) = (payload, 0);
     if head.flags & PADDED != 0 {
+        // The length of the padding stands before the priority (section 6.2).
         padding = usize::from(*rest.split_off_first().ok_or(ConnectionError::FrameSize)?);
     }
     if head.flags & PRIORITY != 0 {
         rest = rest.get(5..).ok_or(ConnectionError::FrameSize)?;
     }
+    // Padding that is longer than the rest is an error of the whole connection (section 6.2).
     let length = rest.len().checked_sub(padding).ok_or(ConnectionError::Protocol)?;
     Ok(&rest[..length])
 }
@@ -503,6 +534,8 @@ fn write_frame(onward: &mut Vec<u8>, head: FrameHead, payload: &[u8]) {
 fn write_block(onward: &mut Vec<u8>, stream: u32, flags: u8, block: &[u8]) {
     let (mut kind, mut rest) = (HEADERS, block);
     loop {
+        // Trailers may have become longer than one frame, because they are written
+        // without compression.
         let (piece, behind) = rest.split_at(rest.len().min(LARGEST));
         // The first frame ends the stream, the last one the block.
         let of_stream = if kind == HEADERS { flags & END_STREAM } else { 0 };

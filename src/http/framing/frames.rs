@@ -50,6 +50,7 @@ impl FrameHead {
     #[must_use]
     pub fn read([high, middle, low, kind, flags, stream @ ..]: [u8; HEAD]) -> Self {
         let length = u32::from_be_bytes([0, high, middle, low]) as usize;
+        // The reserved bit must be ignored (RFC 9113, section 4.1).
         Self { kind, flags, stream: u32::from_be_bytes(stream) & (u32::MAX >> 1), length }
     }
 
@@ -74,9 +75,11 @@ pub struct FrameHeads {
 impl FrameHeads {
     /// Takes bytes up to the end of the next head, or all of them if it is incomplete.
     pub fn next(&mut self, bytes: &mut &[u8]) -> Option<FrameHead> {
+        // Payloads are skipped, so a piece that ends within one costs no copy.
         let skipped = self.skip.min(bytes.len());
         self.skip -= skipped;
         let rest = &bytes[skipped..];
+        // A head may be cut at any byte, so it is collected over several calls.
         let (of_head, rest) = rest.split_at((HEAD - self.filled).min(rest.len()));
         self.head[self.filled..self.filled + of_head.len()].copy_from_slice(of_head);
         self.filled += of_head.len();

@@ -124,6 +124,8 @@ impl HeaderField {
         let raw = || FieldValue::Raw(Bytes::copy_from_slice(value));
         let value = match &name {
             FieldName::Field(_) => {
+                // A malformed value stays raw: it must be indexed all the same, or the tables
+                // would differ.
                 HeaderValue::from_bytes(value).map_or_else(|_| raw(), FieldValue::Text)
             }
             _ => raw(),
@@ -165,20 +167,25 @@ impl Decoder {
         while let Some(first) = rest.first() {
             match first {
                 0x80.. => {
+                    // An index of zero is an error (RFC 7541, section 6.1), as `field` finds.
                     let index = integer(&mut rest, 7)?;
                     take(self.field(index)?);
                 }
                 0x40.. => {
                     let field = self.literal(&mut rest, 6, &mut scratch)?;
+                    // Before the insertion, which may drop it again if it is larger than the table.
                     take(&field);
                     self.insert(field);
                 }
                 0x20.. => {
                     let most = integer(&mut rest, 5)?;
+                    // A change of size is allowed only at the beginning of a block (section 4.2).
                     if begun || most > TABLE {
                         return Err(CodingError::TableSize);
                     }
                     self.most = most;
+                    // A smaller table evicts now. Otherwise later indexes would lead to fields that
+                    // the client dropped.
                     self.make_room(0);
                     continue;
                 }
@@ -190,6 +197,7 @@ impl Decoder {
                     }
                     take(&field);
                 }
+                // Without indexing, so the table stays as it is (section 6.2.2).
                 _ => take(&self.literal(&mut rest, 4, &mut scratch)?),
             }
             begun = true;
@@ -205,6 +213,7 @@ impl Decoder {
     ) -> Result<HeaderField, CodingError> {
         let name = match integer(rest, prefix)? {
             0 => FieldName::of(string(rest, scratch)?),
+            // The name by index, which the insertion may evict later: so it is a copy of its own.
             index => self.field(index)?.name.clone(),
         };
         Ok(HeaderField::new(name, string(rest, scratch)?))
@@ -215,6 +224,7 @@ impl Decoder {
         let index = index.checked_sub(1).ok_or(CodingError::Index)?;
         match STATIC.get(index) {
             Some(field) => Ok(field),
+            // Dynamic indexes begin behind the static table.
             None => self.table.get(index - STATIC.len()).ok_or(CodingError::Index),
         }
     }
@@ -223,6 +233,7 @@ impl Decoder {
     /// section 4.4).
     fn insert(&mut self, field: HeaderField) {
         let size = field.size();
+        // Room is made also for a field that is then not kept (section 4.4).
         self.make_room(size);
         if size <= self.most {
             self.size += size;
@@ -243,11 +254,14 @@ impl Decoder {
 fn integer(bytes: &mut &[u8], prefix: u32) -> Result<usize, CodingError> {
     let mut next =
         || bytes.split_off_first().copied().map(usize::from).ok_or(CodingError::Truncated);
+    // All ones in the prefix mean that the number goes on in the next bytes. Example: 1337 with a
+    // prefix of 5 bits is 31, 154, 10: 31 + (154 - 128) + 10 * 128.
     let most = (1 << prefix) - 1;
     let mut number = next()? & most;
     if number < most {
         return Ok(number);
     }
+    // Bounded, because zeros behind a number are allowed and could follow without an end.
     for place in 0..INTEGER - 1 {
         let byte = next()?;
         number += (byte & 0x7f) << (7 * place);
@@ -265,10 +279,12 @@ fn string<'b: 's, 's>(
 ) -> Result<&'s [u8], CodingError> {
     let coded = bytes.first().is_some_and(|first| *first >= 0x80);
     let length = integer(bytes, 7)?;
+    // The length is checked against the block before anything is allocated.
     let text = bytes.split_off(..length).ok_or(CodingError::Truncated)?;
     if !coded {
         return Ok(text);
     }
+    // One buffer for all strings of a block.
     scratch.clear();
     if huffman::decode(text, scratch) { Ok(scratch) } else { Err(CodingError::Huffman) }
 }

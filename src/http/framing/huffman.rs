@@ -40,7 +40,10 @@ static CODES: [Codes; LONGEST + 1] = {
     let mut codes = [Codes { end: 0, first: 0, index: 0 }; LONGEST + 1];
     let (mut length, mut next, mut index) = (1, 0, 0);
     while length <= LONGEST {
+        // Canonical: the first code of a length is the one behind the last shorter code, one
+        // bit longer.
         next <<= 1;
+        // `end` is aligned to the left, so codes of all lengths compare as numbers.
         codes[length] =
             Codes { end: (next + COUNTS[length] as u32) << (LONGEST - length), first: next, index };
         next += COUNTS[length] as u32;
@@ -58,6 +61,7 @@ static SHORTS: [(u8, u8); 1 << SHORT] = {
     while length <= SHORT {
         let mut left = COUNTS[length];
         while left > 0 {
+            // A code of 5 bits fills all 8 entries that begin with it, so one lookup decodes it.
             let mut same = 1 << (SHORT - length);
             while same > 0 {
                 shorts[at] = (SYMBOLS[index], length as u8);
@@ -84,6 +88,7 @@ pub fn decode(string: &[u8], decoded: &mut Vec<u8>) -> bool {
     while bits.fill(&mut rest) {
         // A code is no longer than what is there.
         while bits.count as usize >= LONGEST {
+            // EOS within a string is an error (RFC 7541, section 5.2).
             let Some((symbol, length)) = bits.next() else { return false };
             bits.skip(length);
             write(&mut symbols, symbol);
@@ -107,6 +112,7 @@ pub fn decode(string: &[u8], decoded: &mut Vec<u8>) -> bool {
 }
 
 fn write(symbols: &mut std::slice::IterMut<'_, u8>, symbol: u8) {
+    // There is room for every symbol: `string.len() * 8 / 5` are never fewer.
     if let Some(place) = symbols.next() {
         *place = symbol;
     }
@@ -125,6 +131,7 @@ impl Bits {
     fn fill(&mut self, rest: &mut &[u8]) -> bool {
         let Some(eight) = rest.first_chunk() else { return false };
         self.bits |= u64::from_be_bytes(*eight) >> self.count;
+        // At most 63 bits are counted, so a shift by the count is always defined.
         let bytes = (u64::BITS - 1 - self.count) / 8;
         *rest = &rest[bytes as usize..];
         self.count += bytes * 8;
@@ -163,6 +170,8 @@ impl Bits {
 /// Returns the symbol of a code of more than eight bits, and its length; none for EOS.
 fn long(bits: u64) -> Option<(u8, u32)> {
     let ahead = (bits >> (u64::BITS - LONGEST as u32)) as u32;
+    // The ends grow with the length, so the first that is larger than the bits is that of
+    // their code.
     let length = (SHORT + 1..=LONGEST).find(|length| ahead < CODES[*length].end)?;
     let Codes { first, index, .. } = CODES[length];
     let nth = (ahead >> (LONGEST - length)) - first;

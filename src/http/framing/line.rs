@@ -16,6 +16,7 @@ pub fn end(bytes: &[u8]) -> Result<Option<usize>, Flaw> {
         match (bytes[at], bytes.get(at + 1)) {
             (b'\t', _) => from = at + 1,
             (b'\r', Some(b'\n')) => return Ok(Some(at)),
+            // Perhaps its LF is still to come. A CR alone is judged only with the byte behind it.
             (b'\r', None) => return Ok(None),
             (b'\r', _) => return Err(Flaw::malformed("a bare CR")),
             (b'\n', _) => return Err(Flaw::malformed("a bare LF")),
@@ -31,6 +32,7 @@ fn control(bytes: &[u8], from: usize) -> Option<usize> {
     const HIGH: u64 = 0x8080_8080_8080_8080;
     let (eights, rest) = bytes[from..].as_chunks::<8>();
     for (index, eight) in eights.iter().enumerate() {
+        // The first byte becomes the lowest, so the trailing zeros count from it.
         let word = u64::from_le_bytes(*eight);
         // Below 0x20, or 0x7f: a borrow can only mark bytes behind the first one that is marked
         // rightly.
@@ -79,6 +81,7 @@ pub fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Flaw> {
             Err(Flaw { kind: Kind::HeadersTooLarge, detail: "a field's name is too long" })
         }
         [b':', value @ ..] if !name.is_empty() => Ok((name, value)),
+        // Obsolete folding could join two lines for one parser only (RFC 9112, section 5.2).
         [b' ' | b'\t', ..] if name.is_empty() => Err(Flaw::malformed("a folded field line")),
         [b':', ..] => Err(Flaw::malformed("a field without a name")),
         [] => Err(Flaw::malformed("a field without a colon")),

@@ -23,8 +23,11 @@ impl Framing {
     /// Chooses the framing of a request.
     #[must_use]
     pub fn of(method: &Method, body: &impl Body) -> Self {
+        // A server may wait for the body of these methods, so they say that there is none (RFC
+        // 9110, section 8.6).
         let expected = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
         match body.size_hint().exact() {
+            // Before the length: other methods without a body need no framing field.
             _ if body.is_end_stream() && !expected => Self::Nothing,
             _ if body.is_end_stream() => Self::Length(0),
             Some(length) => Self::Length(length),
