@@ -109,11 +109,13 @@ pub async fn serve(entrance: AdminSocket, doors: AdminHandlers) {
     let room = Arc::new(Semaphore::new(VISITORS));
     let (refused, since) = (LogThrottle::default(), Instant::now());
     loop {
+        // Before the accept: further connections wait in the backlog, where they cost no memory.
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         let stream = match entrance.accept(&refused, since).await {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "admin listener: accept failed; trying again");
+                // Without a pause an error that stays, such as too few descriptors, would spin.
                 tokio::time::sleep(REQUEST_TIMEOUT / 10).await;
                 continue;
             }
@@ -127,6 +129,7 @@ pub async fn serve(entrance: AdminSocket, doors: AdminHandlers) {
                 .header_read_timeout(REQUEST_TIMEOUT)
                 .max_buf_size(16 * 1024);
             let visit = builder.serve_connection(TokioIo::new(stream), service);
+            // The time-outs of the library do not cover a client that takes its response slowly.
             match tokio::time::timeout(VISIT, visit).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::debug!(%error, "admin listener: a connection failed"),
@@ -144,6 +147,7 @@ async fn handle(
     let (method, path) = (request.method(), request.uri().path());
     Ok(match (method, path) {
         (&Method::GET | &Method::HEAD, "/health/live") => text_response(StatusCode::OK, "live\n"),
+        // Not ready as soon as the stop begins, so a load balancer sends no more connections.
         (&Method::GET | &Method::HEAD, "/health/ready") if (hall.doors.is_ready)() => {
             text_response(StatusCode::OK, "ready\n")
         }
@@ -178,6 +182,7 @@ async fn handle(
 
 impl AdminConnections {
     async fn reload(&self) -> Reloaded {
+        // Refused, not queued: waiting requests would take the places of health checks.
         match self.reloads.try_acquire() {
             Ok(_place) => (self.doors.reload)().await,
             Err(_) => Reloaded::Failed(format!(
@@ -205,6 +210,7 @@ fn is_this_machine(host: &str) -> bool {
         .map_or(host, |(name, port)| if port.parse::<u16>().is_ok() { name } else { host });
     let by_address =
         host.parse::<std::net::SocketAddr>().is_ok() || host.parse::<std::net::IpAddr>().is_ok();
+    // A page can point a name of its own at this machine, but not an address.
     by_address || name.eq_ignore_ascii_case("localhost")
 }
 
@@ -219,6 +225,7 @@ fn text_response(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<By
     *response.status_mut() = status;
     let fields = response.headers_mut();
     fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    // A cache in between must not report an old health.
     fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -59,6 +59,7 @@ fn name(file: &Path) -> io::Result<SocketAddr> {
 /// When another process has opened it.
 pub fn bind(file: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind_addr(&name(file)?)?;
+    // tokio takes it as it is, and a blocking accept would stop the control loop.
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
@@ -70,6 +71,7 @@ pub fn bind(file: &Path) -> io::Result<UnixListener> {
 /// When the kernel does not tell.
 pub fn is_ours(end: &tokio::net::UnixStream) -> io::Result<bool> {
     let peer = end.peer_cred()?;
+    // The kernel reports these credentials, so the peer cannot choose them.
     Ok(peer.uid() == geteuid().as_raw() && peer.pid() != Some(0))
 }
 
@@ -80,10 +82,12 @@ pub fn is_ours(end: &tokio::net::UnixStream) -> io::Result<bool> {
 /// When there is no such process, it belongs to another user, or it does not respond.
 pub fn ask(file: &Path, question: &str, limit: Duration) -> Result<(u16, String), ControlError> {
     let stream = connect(&name(file)?, limit).map_err(|error| match error.kind() {
+        // An abstract name has no file that could be missing: without a listener it is refused.
         io::ErrorKind::ConnectionRefused => ControlError::NoProcess,
         _ => ControlError::Silent(error),
     })?;
     let mut stream = ours(stream)?.ok_or(ControlError::Foreign)?;
+    // A process that accepts and then hangs must not keep the command for ever.
     stream.set_read_timeout(Some(limit))?;
     stream.set_write_timeout(Some(limit))?;
     write!(
@@ -121,6 +125,7 @@ fn ours(stream: UnixStream) -> io::Result<Option<UnixStream>> {
 /// When it ends early or is not a response.
 pub fn response(stream: impl Read) -> io::Result<(u16, String)> {
     let mut response = String::new();
+    // The peer may run another version, or be no weir at all.
     stream.take(RESPONSE).read_to_string(&mut response)?;
     let strange = || io::Error::other("the response is not weir's");
     let (head, body) = response.split_once("\r\n\r\n").ok_or_else(strange)?;

@@ -26,6 +26,7 @@ pub fn connections(descriptors: Option<usize>, written: &[Option<usize>]) -> usi
     let Some(files) = descriptors else { return MOST_CONNECTIONS };
     let taken = written.iter().flatten().fold(0_usize, |sum, most| sum.saturating_add(*most));
     let sharing = written.iter().filter(|most| most.is_none()).count().max(1);
+    // Not below the least number, or a small limit would let no client in.
     let all = (files / 2).saturating_sub(OURS).saturating_sub(taken).max(LEAST_CONNECTIONS);
     (all / sharing).clamp(1, MOST_CONNECTIONS)
 }

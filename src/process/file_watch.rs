@@ -42,6 +42,7 @@ impl FileWatch {
     pub fn look(&mut self, shared: &Shared) {
         let (doors, upstreams, config) =
             (Arc::clone(&shared.doors), shared.upstreams.clone(), Arc::clone(&shared.config));
+        // Moved to the thread and back, so no lock is needed. Meanwhile no other look starts.
         let mut networks = std::mem::take(&mut self.networks);
         self.look = Some(tokio::task::spawn_blocking(move || {
             listeners::look(&doors);

@@ -112,6 +112,7 @@ pub fn start(handed: HandedOver) -> Result<Starting, HandoverError> {
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         Ok((ours.try_clone()?, ours, theirs))
     };
+    // Opened before the thread, so that `give_up` has its duplicate whatever the thread does.
     let (channel, ours, theirs) = pair().map_err(HandoverError::Start)?;
     let outcome = tokio::task::spawn_blocking(move || launch(ours, theirs, &handed));
     Ok(Starting { outcome, channel })
@@ -120,6 +121,7 @@ pub fn start(handed: HandedOver) -> Result<Starting, HandoverError> {
 fn launch(ours: OwnedFd, theirs: OwnedFd, handed: &HandedOver) -> Result<Successor, HandoverError> {
     let start = || -> io::Result<Successor> {
         let mut command = Command::new(program()?);
+        // The same arguments, so the new process serves the same configuration file.
         command.args(env::args_os().skip(1)).stdin(theirs);
         // Our duplicate of the other end is dropped with `command`. If it stayed open, the channel
         // would not end with the new process.
@@ -129,6 +131,8 @@ fn launch(ours: OwnedFd, theirs: OwnedFd, handed: &HandedOver) -> Result<Success
     match successor.offer(handed) {
         Ok(()) => Ok(successor),
         Err(error) => {
+            // Not ready means that it must not stay: it holds duplicates of the sockets, in which
+            // connections would wait.
             successor.end();
             Err(HandoverError::NotReady(error))
         }
@@ -151,6 +155,7 @@ impl Starting {
         // already.
         let _ = shutdown(&self.channel, Shutdown::Both);
         match tokio::time::timeout(limit, self.outcome()).await {
+            // It became ready meanwhile. Without the debts it cannot serve, so it is ended too.
             Ok(Ok(mut ready)) => ready.end(),
             Ok(Err(_)) => {}
             Err(_) => tracing::error!("cannot end the new process; it may still be waiting"),
@@ -166,6 +171,8 @@ impl Successor {
     }
 
     fn offer(&self, HandedOver { sockets, control }: &HandedOver) -> io::Result<()> {
+        // Sockets first, `all` last: the new process opens what is missing only after the
+        // whole list.
         for Listening { address, socket } in sockets {
             self.channel.send(&format!("listen {address}"), Some(socket))?;
         }
@@ -175,6 +182,7 @@ impl Successor {
         self.channel.send("all", None::<&File>)?;
         match self.channel.receive()? {
             (word, None) if word == "ready" => Ok(()),
+            // The end of a packet socket: the process has closed its side, as by exiting.
             (word, _) if word.is_empty() => Err(io::Error::other("it exited; see its log")),
             (word, _) => Err(io::Error::other(format!("unexpected message `{word}`"))),
         }
@@ -188,6 +196,8 @@ impl Successor {
         // A file in memory, because debts do not fit into one packet.
         let mut file = File::from(memfd_create("weir-state", MemfdFlags::CLOEXEC)?);
         file.write_all(&state.encode())?;
+        // The descriptor that is sent shares its position, so the reader begins where this
+        // one stands.
         file.rewind()?;
         self.channel.send("state", Some(&file))
     }
@@ -257,6 +267,7 @@ impl Predecessor {
     /// When the old process is gone: then no process serves.
     pub fn state(self) -> Result<SavedState, HandoverError> {
         let receive = || -> Result<SavedState, StateError> {
+            // Up to here a failure of this process changes nothing: the old one still serves.
             self.channel.send("ready", None::<&File>)?;
             let (word, attached) = self.channel.receive()?;
             let Some(file) = attached.filter(|_| word == "state") else {
@@ -279,6 +290,7 @@ fn program() -> io::Result<PathBuf> {
     let path = env::current_exe()?;
     let bytes = path.as_os_str().as_bytes();
     Ok(bytes
+        // The kernel adds this when the file was replaced, which is the usual case of a hand-over.
         .strip_suffix(b" (deleted)")
         .map_or(path.clone(), |bytes| OsString::from_vec(bytes.to_vec()).into()))
 }
@@ -289,6 +301,7 @@ struct Channel(OwnedFd);
 
 impl Channel {
     fn new(socket: OwnedFd) -> io::Result<Self> {
+        // Without a time-out a process that hangs would hold up the other for ever.
         set_socket_timeout(&socket, Timeout::Recv, Some(SIDE_TIMEOUT))?;
         set_socket_timeout(&socket, Timeout::Send, Some(SIDE_TIMEOUT))?;
         Ok(Self(socket))
@@ -303,6 +316,7 @@ impl Channel {
         {
             return Err(io::Error::other("no room for a descriptor"));
         }
+        // A process that is gone must be an error here, not a signal that ends this one.
         sendmsg(&self.0, &[IoSlice::new(words.as_bytes())], &mut control, SendFlags::NOSIGNAL)?;
         Ok(())
     }
@@ -316,6 +330,7 @@ impl Channel {
             &self.0,
             &mut [IoSliceMut::new(&mut bytes)],
             &mut control,
+            // Children that are started later must not inherit listening sockets.
             RecvFlags::CMSG_CLOEXEC,
         )?;
         let attached = control.drain().find_map(|message| match message {

@@ -56,8 +56,10 @@ pub fn fit(
         };
         let kept = settings
             .addresses()
+            // By any of its addresses: one that now listens on IPv6 too is still the same listener.
             .find_map(|address| before.get(&address))
             .filter(|door| !counted(door));
+        // The count goes on under new settings, because the open connections do.
         let occupancy = kept.map(|door| Arc::clone(&door.occupancy));
         let occupancy =
             occupancy.unwrap_or_else(|| Arc::new(ConnectionLimits::new(most, per_client)));
@@ -80,6 +82,7 @@ pub fn fit(
                 Arc::new(ListenerPolicy::new(settings, tls, Arc::clone(&occupancy)))
             }
         };
+        // Limits are applied by `apply`: this plan may still be dropped.
         grants.push(ListenerCaps { occupancy, most, per_client });
         doors.extend(settings.addresses().map(|address| (address, Arc::clone(&door))));
     }

@@ -68,6 +68,7 @@ impl App {
     /// # Errors
     /// When an address, a certificate or the access log cannot be opened.
     pub fn bind(config: Config, mut predecessor: Option<Predecessor>) -> Result<Self, StartError> {
+        // Certificates before sockets: a wrong file is reported without a port being opened.
         let doors = listeners::fit(&listeners::ListenerMap::new(), &config.listeners)?.apply();
         let mut sockets = sockets::none_for(config.workers);
         for address in addresses(&config.listeners) {
@@ -148,13 +149,17 @@ impl App {
         let addresses = self.addresses().map_err(StartError::Thread)?;
         let Self { mut shared, order, sockets, admin, control, writer, predecessor } = self;
         if let Some(predecessor) = predecessor {
+            // When the state arrives the old process has stopped accepting: now this one has to
+            // serve.
             shared.zones = state_writer::revive(predecessor.state()?, &shared.config, shared.clock);
             tracing::info!(pid = std::process::id(), "took over");
         }
+        // Duplicates are made before the workers own the sockets.
         let again = sockets.iter().flatten().chain(&admin).map(Listening::again);
         let held: Vec<_> = again.collect::<io::Result<_>>().map_err(StartError::Thread)?;
         sockets::tune(&held, shared.config.timeouts.write)?;
         let crew = Workers::start(&shared, sockets)?;
+        // Logged only now, when every worker accepts.
         tracing::info!(?addresses, "listening");
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -66,6 +66,7 @@ impl Work {
             Self::Change(change) => {
                 let panicked =
                     |error: tokio::task::JoinError| Err(ReloadError::Panicked(error.to_string()));
+                // A panic in the preparation has changed nothing that is served.
                 WorkOutcome::Planned((&mut change.plan).await.unwrap_or_else(panicked))
             }
             Self::HandOver(starting) => WorkOutcome::Followed(starting.outcome().await),
@@ -79,10 +80,12 @@ impl Wanted {
         match order {
             ControlMessage::Reload(asked) => {
                 self.reload = true;
+                // Several requests are one reload, and each requester gets its outcome.
                 self.asked.extend(asked);
             }
             ControlMessage::ReopenLog => self.reopen = true,
             ControlMessage::HandOver => self.hand_over = true,
+            // The control loop has handled it: it is no work that could wait.
             ControlMessage::Stop => {}
         }
     }

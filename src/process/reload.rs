@@ -66,6 +66,7 @@ pub fn prepare(
     workers: usize,
     log: AccessLogChange,
 ) -> Result<ReloadPlan, ReloadError> {
+    // Compared as sets of addresses, so a reordered list opens and closes nothing.
     let (new, closed) = moves(&addresses(&before.config.listeners), &addresses(&config.listeners));
     let fitted = listeners::fit(&before.doors, &config.listeners)?;
     let mut opened = sockets::none_for(workers);
@@ -80,6 +81,7 @@ pub fn prepare(
         AccessLogChange::Kept => (before.lines.clone(), None),
     };
     if config.state.file != before.config.state.file {
+        // Not tidied: it is not known whether another process writes there.
         state_writer::try_out(&config.state, true);
     }
     // The debts are copied last, so that they are as recent as possible.
@@ -151,11 +153,13 @@ pub fn carry(before: &[Arc<Zone>], settings: &[ZoneSettings], clock: Clock) -> Z
     for settings in settings {
         let known = before.iter().find(|zone| zone.settings().name == settings.name);
         let zone = match known {
+            // The same zone and not a copy: requests in progress charge it too.
             Some(zone) if zone.settings() == settings => Arc::clone(zone),
             Some(zone) if zone.settings().key == settings.key => {
                 carried.succeed(zone, settings.clone(), clock)
             }
             known => {
+                // Reported only if there was a zone of this name.
                 carried.emptied.extend(known.map(|_| Arc::clone(&settings.name)));
                 let zone = Zone::new(settings.clone());
                 Arc::new(match known {
@@ -193,6 +197,7 @@ pub fn groups(
     let kept = |settings: &UpstreamSettings| {
         before
             .iter()
+            // A group keeps its TLS settings, so a changed CA file needs a new one.
             .find(|group| group.settings() == settings && !group.has_other_authorities())
             .cloned()
     };

@@ -67,6 +67,7 @@ async fn ask(orders: &mpsc::Sender<ControlMessage>) -> Reloaded {
     let (asked, outcome) = oneshot::channel();
     let stopping = || reloaded(&Err(ReloadError::Stopping));
     if orders.send(ControlMessage::Reload(Some(asked))).await.is_err() {
+        // The control loop is gone only when the process stops.
         return stopping();
     }
     outcome.await.unwrap_or_else(|_| stopping())

@@ -118,6 +118,7 @@ impl Running {
     ) -> (Ended, Workers, Vec<Writer>) {
         let Control { give, mut take } = orders;
         let doors = self.open_doors(admin, &give);
+        // From here on only signals and the admin listener hold it, so their end is a stop.
         drop(give);
         self.tending.replace_tasks(&self.shared.upstreams);
         let told = self.until_told(&mut take).await;
@@ -126,6 +127,8 @@ impl Running {
         } else {
             (Duration::ZERO, Idle::Close)
         };
+        // The kernel queues connections while any duplicate of a socket is open. With this one open
+        // they would wait for a process that accepts no more.
         self.held.clear();
         self.control = None;
         if told == Told::HandedOver {
@@ -135,11 +138,14 @@ impl Running {
         let deadline = Instant::now() + self.shared.config.drain + time;
         self.order.by(deadline, idle);
         let ended = self.until_drained(&mut take).await;
+        // A drain that has used up all of its time must still write the state.
         let end = deadline.max(Instant::now() + LAST_WORK);
         let work = std::mem::replace(&mut self.work, Work::Nothing);
         if let Work::HandOver(starting) = work {
+            // Otherwise the new process would wait for the debts of one that is gone.
             starting.give_up(end.saturating_duration_since(Instant::now())).await;
         }
+        // After a hand-over the file belongs to the new process.
         if told != Told::HandedOver {
             self.keep.finish(&self.shared, end).await;
         }
@@ -176,8 +182,11 @@ impl Running {
 
     /// Serves until there is a reason to end.
     async fn until_told(&mut self, orders: &mut mpsc::Receiver<ControlMessage>) -> Told {
+        // Instants and not timers: a new `interval` of the configuration counts from the
+        // last write.
         let (mut kept, mut looked) = (Instant::now(), Instant::now());
         loop {
+            // In each round, because finished work may let the next command start.
             self.begin_work();
             tokio::select! {
                 () = self.crew.lost_one() => {
@@ -191,6 +200,7 @@ impl Running {
                     }
                 }
                 changed = self.files.changed() => {
+                    // Merged, because a look may find more while earlier findings wait.
                     self.wanted.changed.authorities |= changed.authorities;
                     self.wanted.changed.networks |= changed.networks;
                 }
@@ -237,7 +247,8 @@ impl Running {
             match order {
                 ControlMessage::Stop => {
                     self.shared.abandon.cancel();
-                    // They end immediately; their last state is known then.
+                    // They end immediately; their last state is known then. Bounded, because a
+                    // worker may be stuck in a system call.
                     let _ = tokio::time::timeout(LAST_WORK, self.crew.finished()).await;
                     return Ended::Abandoned;
                 }
@@ -251,9 +262,11 @@ impl Running {
 
     /// Starts what was requested, unless work is in progress.
     fn begin_work(&mut self) {
+        // One change at a time: each is prepared from the state that it replaces.
         if !matches!(self.work, Work::Nothing) {
             return;
         }
+        // First: a reload would only serve a process that is about to end.
         if std::mem::take(&mut self.wanted.hand_over) {
             self.work = self.begin_to_hand_over();
         } else if std::mem::take(&mut self.wanted.reload) {
@@ -292,6 +305,7 @@ impl Running {
     where
         F: FnOnce(&Shared) -> Result<Config, ReloadError> + Send + 'static,
     {
+        // A copy of the shared state: the thread must not borrow what the loop serves from.
         let (before, workers) = (self.shared.clone(), self.crew.size());
         tokio::task::spawn_blocking(move || {
             reload::prepare(&before, config(&before)?, workers, log).map(Box::new)
@@ -321,6 +335,7 @@ impl Running {
             Ok(plan) => self.take_over(plan).await,
             Err(error) => Err(error),
         };
+        // A worker that failed outweighs any other outcome: the process is about to end.
         if self.crew.is_lost() {
             outcome = Err(ReloadError::Lost);
         }
@@ -328,10 +343,14 @@ impl Running {
     }
 
     async fn take_over(&mut self, mut plan: Box<ReloadPlan>) -> Result<Effect, ReloadError> {
+        // Compared before the plan is taken over, for the report.
         let is_same = *self.shared.config == *plan.shared.config;
         let opened = std::mem::take(&mut plan.opened);
+        // Everything that may fail comes before the first step that changes anything.
         let built = self.crew.prepare(&plan.shared, opened, &plan.closed).await?;
         let successions = std::mem::take(&mut plan.successions);
+        // What all workers share comes first: they then serve the new configuration with its
+        // limits.
         self.commit(*plan);
         self.crew.commit(built).await;
         // The old zones are no longer charged. The transfer takes as long as there are keys, and
@@ -361,6 +380,7 @@ impl Running {
         for zone in emptied {
             tracing::warn!(%zone, "zone key changed; zone starts empty");
         }
+        // The queue is one for all configurations, so its room is changed and not replaced.
         shared.queue.set_room(shared.config.queue_max, shared.config.zones.len());
         if let Some(source) = &self.source {
             (source.set_log_level)(&shared.config.log_level);
@@ -372,12 +392,14 @@ impl Running {
         self.held.extend(held);
         self.shared = shared;
         self.tending.replace_tasks(&self.shared.upstreams);
+        // A former log ends with its last line, and its thread is then dropped here.
         self.writers.retain(|writer| !writer.has_finished());
         self.writers.extend(writer);
     }
 
     /// Stops accepting and lets a new process that is ready take over.
     async fn follow(&mut self, successor: &Successor) -> Told {
+        // Before the debts are copied: a request charged afterwards would be missing in the copy.
         self.order.by(Instant::now() + self.shared.config.drain + LAST_CLIENTS, Idle::Await);
         match successor.remember(&state_writer::take(&self.shared)) {
             Ok(()) => {

@@ -34,12 +34,15 @@ pub fn listen(
         Some(first) => {
             let actual = first.local_addr().map_err(failed)?;
             for _ in sockets.len()..workers.len() {
+                // The actual address: with port 0 each socket would get another port.
                 sockets.push(listener::shared(actual).map_err(failed)?);
             }
         }
     }
     let places = workers.len().max(1);
     for (number, socket) in sockets.into_iter().enumerate() {
+        // More sockets than workers: each must have an owner, or its connections would wait
+        // for ever.
         workers[number % places].push(Listening { address, socket });
     }
     Ok(())

@@ -68,17 +68,22 @@ impl SavedState {
         now: Millis,
         wall: SystemTime,
     ) -> Vec<Arc<Zone>> {
+        // Debts are worked off by real time, so the time between the two processes counts.
         let away = Duration::from_millis(since_1970(wall).saturating_sub(self.taken_ms));
         let mut revived = |settings: &ZoneSettings| {
+            // Found by name: the order of zones in the file may have changed.
             let known = self.zones.iter().position(|snapshot| snapshot.zone == settings.name);
             let Some(snapshot) = known.map(|index| self.zones.swap_remove(index).after(away))
             else {
                 return Zone::new(settings.clone());
             };
+            // Fingerprints of another key say nothing about the new one.
             if snapshot.key != settings.key.digest() {
                 tracing::warn!(zone = %settings.name, "zone key changed; zone starts empty");
                 return Zone::new(settings.clone());
             }
+            // The fingerprints were made with this seed. With another one no debt would be
+            // found again.
             let zone = Zone::with_seed(settings.clone(), snapshot.seed);
             if let Err(error) = snapshot.restore(&zone, now) {
                 tracing::error!(%error, "cannot restore zone; zone starts empty");
@@ -117,9 +122,11 @@ impl SavedState {
     /// # Errors
     /// [`StateError::Foreign`] and [`StateError::Damaged`].
     pub fn decode(bytes: &[u8]) -> Result<Self, StateError> {
+        // The magic before the checksum: another version is not damaged, and gets its own message.
         if !bytes.starts_with(MAGIC) {
             return Err(StateError::Foreign);
         }
+        // A file that is cut right behind the magic has no checksum to compare.
         if bytes.len() < SHORTEST {
             return Err(StateError::Damaged);
         }
@@ -129,6 +136,7 @@ impl SavedState {
         }
         let mut left = Left(&body[MAGIC.len()..]);
         let state = left.state().ok_or(StateError::Damaged)?;
+        // Bytes that are left mean another form, whatever the checksum says.
         if left.0.is_empty() { Ok(state) } else { Err(StateError::Damaged) }
     }
 
@@ -147,6 +155,7 @@ impl SavedState {
             Err(error) => return Err(error.into()),
         }
         let (file, mut bytes) = (File::open(path)?, Vec::new());
+        // A bound, because the path may lead to a file that is not ours.
         file.take(LARGEST).read_to_end(&mut bytes)?;
         Self::decode(&bytes).map(Some)
     }
@@ -158,6 +167,7 @@ impl SavedState {
     pub fn save(&self, path: &Path) -> io::Result<()> {
         let mut beside = Beside::create(path)?;
         beside.file.write_all(&self.encode())?;
+        // Before the rename. Otherwise a crash could leave the name with incomplete content.
         beside.file.sync_all()?;
         beside.move_to(path)
     }
@@ -176,6 +186,7 @@ impl SavedState {
         let Some(name) = path.file_name().and_then(OsStr::to_str) else { return };
         let is_left = |found: &str| {
             let middle = found.strip_prefix(name).and_then(|rest| rest.strip_suffix(NEW));
+            // Only names that `Beside::create` makes: other files with this prefix are not ours.
             middle.is_some_and(|middle| {
                 middle.bytes().all(|byte| byte == b'.' || byte.is_ascii_hexdigit())
             })
@@ -203,15 +214,18 @@ impl Beside {
     /// Creates a new file that only its owner can read, with a name that no other process has: an
     /// old and a new process may write at the same time.
     fn create(of: &Path) -> io::Result<Self> {
+        // A random number of the standard library, which needs no other source.
         let number = RandomState::new().build_hasher().finish();
         let mut path = of.as_os_str().to_owned();
         path.push(format!(".{number:016x}{NEW}"));
+        // `create_new` does not follow a link that another user may have placed there.
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         Ok(Self { file, path: path.into() })
     }
 
     fn move_to(self, path: &Path) -> io::Result<()> {
         fs::rename(&self.path, path)?;
+        // The rename itself is in the directory, which is synced apart from the file.
         match File::open(folder_of(path))?.sync_all() {
             // Some file systems cannot sync a directory.
             Err(error)
@@ -244,6 +258,8 @@ struct Left<'a>(&'a [u8]);
 impl<'a> Left<'a> {
     fn state(&mut self) -> Option<SavedState> {
         let taken_ms = self.u64()?;
+        // The count is not trusted: no memory is reserved by it, and the first zone that is cut
+        // ends it.
         let zones = (0..self.u32()?).map(|_| self.zone()).collect::<Option<_>>()?;
         Some(SavedState { taken_ms, zones })
     }
@@ -254,6 +270,7 @@ impl<'a> Left<'a> {
         let seed = Seed([self.u64()?, self.u64()?]);
         let key = self.u64()?;
         let count = usize::try_from(self.u64()?).ok()?;
+        // A count of damaged bytes could overflow. `bytes` then checks it against what is there.
         let debts = self.bytes(count.checked_mul(16)?)?;
         let debts =
             debts.chunks_exact(16).map(|debt| Some((Left(debt).u64()?, Left(&debt[8..]).u64()?)));

@@ -39,6 +39,7 @@ pub fn zones(config: &Config, clock: Clock) -> Vec<Arc<Zone>> {
             None
         }
     };
+    // Without zones the time does not matter: every zone starts empty.
     revive(state.unwrap_or_else(|| SavedState { taken_ms: 0, zones: Vec::new() }), config, clock)
 }
 
@@ -58,6 +59,7 @@ pub fn take(shared: &Shared) -> SavedState {
 /// of interrupted writes, unless another process may still be writing.
 pub fn try_out(settings: &StateSettings, has_predecessor: bool) {
     let Some(path) = &settings.file else { return };
+    // The old process may be writing its temporary file at this moment.
     if !has_predecessor {
         SavedState::tidy(path);
     }
@@ -71,11 +73,13 @@ impl StateWriter {
     /// Starts writing the state of `shared`, unless a write is in progress.
     pub fn begin(&mut self, shared: &Shared) {
         let Some(path) = shared.config.state.file.clone() else { return };
+        // A disk that hangs would collect one blocked thread per interval.
         if self.writing.as_ref().is_some_and(|writing| !writing.is_finished()) {
             return;
         }
         let (shared, failing) = (shared.clone(), Arc::clone(&self.failing));
         self.writing =
+            // The copy of the debts takes time too, so it is made on that thread.
             Some(tokio::task::spawn_blocking(move || write(&take(&shared), &path, &failing)));
     }
 
@@ -86,6 +90,7 @@ impl StateWriter {
         let (shared, failing, before) =
             (shared.clone(), Arc::clone(&self.failing), self.writing.take());
         let last = async move {
+            // One after the other: an older state must not replace the last one.
             if let Some(before) = before
                 && let Err(error) = before.await
             {
@@ -93,6 +98,7 @@ impl StateWriter {
             }
             tokio::task::spawn_blocking(move || write(&take(&shared), &path, &failing)).await
         };
+        // A hung disk must not keep the process from its end.
         match tokio::time::timeout_at(end, last).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "last state not written"),

@@ -63,6 +63,7 @@ impl Workers {
             crew.threads.push(thread.spawn(work).map_err(StartError::Thread)?);
             crew.changes.push(change);
         }
+        // The copy of this function would keep the wait below from ending.
         drop(starting);
         // No value is sent: it fails when the last worker has started, or has failed, which is
         // detected later.
@@ -124,12 +125,15 @@ impl Workers {
             let _ = changes.send(change).await;
             go.push(word);
         }
+        // The copies of this function would keep the loops below from ending.
         drop((built, done));
         let (mut heard, mut refused) = (0, None);
         while let Some(outcome) = outcomes.recv().await {
             heard += 1;
+            // Workers build the same, so one error stands for all.
             refused = refused.or(outcome.err());
         }
+        // A worker without a report has panicked or ended: what it serves is not known any more.
         self.lost |= heard < self.size();
         match refused {
             _ if self.lost => Err(ReloadError::Lost),

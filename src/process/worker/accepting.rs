@@ -62,6 +62,7 @@ impl Acceptors {
 
     /// Accepts on one more socket.
     pub fn open(&mut self, Registered { address, listener }: Registered) {
+        // A child: one address can be closed alone, and all of them with the worker.
         let (worker, shut) = (Rc::clone(&self.worker), self.worker.shut.child_token());
         let stop = shut.clone().cancelled_owned();
         let mut known = worker.door(address);
@@ -89,14 +90,17 @@ impl Acceptors {
             let listeners = opened.into_iter().map(registered).collect::<Result<Vec<_>, _>>()?;
             Ok((self.worker.prepare(&shared)?, listeners))
         };
+        // All or nothing: a worker that could not build keeps serving what it has.
         let (prepared, outcome) = match prepare() {
             Ok(prepared) => (Some(prepared), Ok(())),
             Err(error) => (None, Err(error)),
         };
         // The requester may be gone: then there will be no signal either.
         let _ = built.send(outcome).await;
+        // The control loop counts reports until every sender is gone.
         drop(built);
         if let Some((next, listeners)) = prepared
+            // A dropped signal cancels: another worker could not build its part.
             && go.await.is_ok()
         {
             self.commit(next, listeners, &shared, &closed);
@@ -111,6 +115,7 @@ impl Acceptors {
         shared: &Shared,
         closed: &[SocketAddr],
     ) {
+        // Policies first: the new sockets look them up with their first connection.
         self.worker.commit(next, shared);
         for listener in listeners {
             self.open(listener);

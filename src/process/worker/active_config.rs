@@ -79,6 +79,8 @@ impl ActiveConfig {
     ) -> Result<Self, BuildError> {
         let config = &shared.config;
         let upstream = |group: &Arc<EndpointGroup>| {
+            // By group, which is the same only if its settings are: so the kept connections
+            // fit them.
             let same = before.and_then(|before| {
                 before.upstreams.iter().find(|upstream| Arc::ptr_eq(upstream.group(), group))
             });
@@ -109,9 +111,11 @@ impl ActiveConfig {
             path_matching: config.path_matching,
             queue: Arc::clone(&shared.queue),
             releases: Rc::clone(releases),
+            // The encoders of old requests still count, or each reload would allow as many again.
             coders: before.map(|before| before.proxy.coders.clone()).unwrap_or_default(),
             collected: before.map(|before| before.proxy.collected.clone()).unwrap_or_default(),
             journal: Rc::clone(journal),
+            // A seed of its own, because the counters of all workers begin at the same number.
             ids: RequestIds::new(),
             gateway: Watch::on(shared.gateway.clone()),
             drain: shared.drain.clone(),

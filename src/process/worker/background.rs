@@ -15,6 +15,7 @@ impl Worker {
         // them.
         let fair_queue = Rc::clone(&self.fair_queue);
         tokio::task::spawn_local(async move { fair_queue.run().await });
+        // Joined they are one task, because each of them has little to do.
         tokio::join!(
             self.watchdog.run(),
             self.alarm.run(),
@@ -27,6 +28,7 @@ impl Worker {
 
     async fn sweep(&self) {
         let mut ticks = tokio::time::interval(WATCHDOG_TICK);
+        // Missed sweeps are not made up for: one finds everything that is due.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
@@ -49,6 +51,8 @@ impl Worker {
         match idle {
             Idle::Close => self.watchdog.drain(),
             Idle::Await => {
+                // Connections that are idle now learn it with their next request, whose response is
+                // the last.
                 self.leaving.set(true);
                 self.watchdog.drain_busy();
             }
@@ -65,6 +69,7 @@ impl Worker {
     pub async fn finished(&self) {
         let mut drain = self.drain.clone();
         let (deadline, _) = drain.begun().await;
+        // The tracker completes only when it is closed: before that more connections may come.
         self.connections.close();
         if tokio::time::timeout_at(deadline, self.connections.wait()).await.is_err() {
             tracing::warn!(

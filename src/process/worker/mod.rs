@@ -98,8 +98,12 @@ impl Worker {
     /// progress, parked ones too, end under the old state; an upstream whose settings stayed keeps
     /// its connections.
     fn commit(&self, next: ActiveConfig, shared: &Shared) {
+        // Lines of requests in progress go to the new log, as that is where an operator looks from
+        // now on.
         self.journal.adopt(&shared.config.access_log, shared.lines.clone());
         self.watchdog.grant(shared.config.timeouts);
+        // Requests in progress hold their own `Rc`, so the old state lives until the last of
+        // them ends.
         self.serving.replace(Rc::new(next));
         tokio::task::spawn_local(sys::give_back_memory_after_a_change());
     }
@@ -110,6 +114,7 @@ impl Worker {
 
     /// Policy of the listener configured with `address`, while there is one.
     fn door(&self, address: SocketAddr) -> Option<Arc<ListenerPolicy>> {
+        // Asked for each connection, so a change of the policy needs no new socket.
         self.serving().doors.get(&address).cloned()
     }
 }

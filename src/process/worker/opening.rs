@@ -22,10 +22,12 @@ const LATE: Duration = Duration::from_millis(300);
 impl Worker {
     /// Serves one connection; must be called where `spawn_local` may be.
     pub fn take(self: &Rc<Self>, io: Box<dyn Io>, peer: SocketAddr, door: Arc<ListenerPolicy>) {
+        // Before a task is spawned or a byte is read: a refused connection costs little.
         let mut place = match door.occupancy.enter() {
             Ok(place) => place,
             Err(full) => return self.refuse(peer, &full),
         };
+        // A trusted proxy carries many clients, so the limit of one client does not apply to it.
         if !self.serving().proxy.trust.is_trusted(peer.ip())
             && let Err(full) = place.belong_to(peer.ip())
         {
@@ -94,6 +96,7 @@ impl Worker {
         peer: SocketAddr,
         place: &mut ConnectionPermit,
     ) -> io::Result<(Box<dyn Io>, SocketAddr)> {
+        // A header of anyone else could claim any address, and so evade every limit by client.
         if !self.serving().proxy.trust.is_trusted(peer.ip()) {
             return Err(io::Error::other(
                 "a PROXY header is accepted only from `client_ip.trusted_proxies`",
@@ -101,10 +104,12 @@ impl Worker {
         }
         let late = || Err(io::Error::from(io::ErrorKind::TimedOut));
         let read =
+            // A peer that sends no header, or one byte at a time, holds its permit only that long.
             self.alarm.within(self.watchdog.granted().header, proxy_protocol::read(io)).await;
         match read.unwrap_or_else(late)? {
             (ProxiedPeer::Proxy, io) => Ok((io, peer)),
             (ProxiedPeer::Behind(client), io) => {
+                // Only now the client is known, so only now its limit can be checked.
                 place.belong_to(client.ip()).map_err(io::Error::other)?;
                 Ok((io, client))
             }
@@ -118,6 +123,7 @@ impl Worker {
         peer: SocketAddr,
     ) -> Option<(Box<dyn Io>, Transport)> {
         let late = || io::Error::from(io::ErrorKind::TimedOut);
+        // Bounded apart from `header`, whose time begins only behind the handshake.
         match self.alarm.within(tls::HANDSHAKE, tls.accept(io)).await.unwrap_or_else(|| Err(late()))
         {
             Ok((io, secured)) => Some((io, Transport::Tls(secured))),
@@ -138,6 +144,8 @@ impl Worker {
         if !conn.state().is_draining() {
             return conn.detect_protocol().await;
         }
+        // The process ends soon, so a client that connected and says nothing is not worth the
+        // whole time.
         match self.alarm.within(LATE, conn.detect_protocol()).await {
             Some(spoken) => spoken,
             None if conn.has_begun() => ClientProtocol::Http1,

@@ -38,10 +38,12 @@ impl Worker {
     ) {
         let conn = ClientConn::new(io);
         self.watchdog.watch_connection(conn.state());
+        // The stop may be ordered already while the watchdog has not passed it on yet.
         if self.drain.closes_idle() {
             conn.state().drain();
         }
         let http2 = match &transport {
+            // ALPN has decided. A preface on a TLS connection without it is not HTTP/2.
             Transport::Tls(secured) => secured.http2,
             Transport::Plain { .. } => match self.hear(&conn).await {
                 ClientProtocol::Http1 => false,
@@ -55,6 +57,7 @@ impl Worker {
             return self.serve_http1(&conn, &peer, door.max_requests, closing).await;
         }
         self.serve_http2(&conn, peer, transport, door.max_requests).await;
+        // After abuse nothing more is read: discarding it would serve the abuser.
         if ends_softly(conn.state()) {
             // The client grants room while it reads the last response.
             let mut io = ClientConnIo(Rc::clone(&conn));
@@ -75,6 +78,7 @@ impl Worker {
         let channel = &channel;
         let service = |head: RequestParts, body: IncomingBody| {
             let serving = self.serving();
+            // Its next response is the last, so a new process gets the client's next connection.
             if self.leaving.get() {
                 channel.state.drain();
             }
@@ -83,6 +87,8 @@ impl Worker {
                 guarded(channel, work).await
             }
         };
+        // Limits on heads are those of the time of the connection, because its reader is
+        // built once.
         let granted = ConnectionSettings { limits: self.serving().limits, max_requests, closing };
         let head = UnfinishedHead::new(self, conn, peer.address, Version::HTTP_11);
         let blame = |error: &Error| {
@@ -100,6 +106,7 @@ impl Worker {
         transport: Transport,
         max_requests: u64,
     ) {
+        // Shared by all streams: they have one peer and one handshake.
         let peer = Rc::new(Peer::new(address.ip(), transport));
         let (worker, state) = (Rc::clone(self), Rc::clone(conn.state()));
         let answer = move |line: RequestChannel, request, unfit| {
@@ -124,6 +131,7 @@ impl Worker {
             answer,
         ))
         .await;
+        // A head that was cut has no stream, and no other place writes its line.
         if let Some(error) = http1::connection::unfinished_head(conn) {
             head.fail(&error);
         }

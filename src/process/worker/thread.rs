@@ -40,11 +40,13 @@ pub fn run(
 ) -> io::Result<()> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime =
+        // The state of connections is shared by `Rc`, so no task may move to another thread.
         runtime.enable_all().event_interval(EVENTS).build_local(LocalOptions::default())?;
     let served: io::Result<_> = runtime.block_on(async {
         let worker = Worker::build(&shared).map_err(io::Error::other)?;
         let leaving = Rc::clone(&worker);
         let abandon = shared.abandon.clone();
+        // This future lives as long as the worker, and would keep the first configuration alive.
         drop(shared);
         let mut acceptors = Acceptors::new(Rc::clone(&worker));
         for listening in sockets {
@@ -78,8 +80,11 @@ pub fn run(
         Ok((Rc::clone(&worker.journal), outcome))
     });
     let (journal, outcome) = served?;
+    // Before the runtime is dropped: requests that end then were cut by the process, not by
+    // their clients.
     journal.cut();
     drop(runtime);
+    // After it: the last lines come from the requests that were dropped with the runtime.
     journal.finish();
     outcome
 }

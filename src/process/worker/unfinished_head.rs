@@ -36,8 +36,10 @@ impl<'a> UnfinishedHead<'a> {
 
     /// Record of as much of it as is known.
     fn record(&self) -> Record {
+        // There is no request yet, so nothing else has decided on a configuration.
         let serving = self.worker.serving();
         let owed = self.conn.head_since().map_or(Duration::ZERO, |since| since.elapsed());
+        // The request began with its first byte, not with this record.
         let began = serving.proxy.clock.now().saturating_sub(owed);
         let mut record =
             Record::begin(&self.worker.journal, self.peer, serving.proxy.ids.next(), began);
@@ -51,6 +53,7 @@ impl<'a> UnfinishedHead<'a> {
 
 impl Drop for UnfinishedHead<'_> {
     fn drop(&mut self) {
+        // A connection on which nothing came is no request, and leaves no line.
         let is_begun = self.conn.has_begun() && self.conn.head_since().is_some();
         if is_begun && !self.is_logged.get() && self.worker.journal.is_cutting() {
             drop(self.record());
