@@ -34,7 +34,7 @@ impl EncoderPermits {
             let coding = coding.name();
             tracing::warn!(coding, %error, "cannot create compressor; sending response uncompressed");
         });
-        // A response is sent unencoded rather than refused for want of memory.
+        // A response is sent unencoded rather than refused when memory is short.
         let coder = coder.ok()?;
         self.taken.set(self.taken.get() + 1);
         Some((coder, EncoderPermit(Rc::clone(&self.taken))))

@@ -53,7 +53,6 @@ impl DrainOrder {
     pub fn by(&self, deadline: Instant, idle: Idle) {
         // A quarter, so that a short drain still releases parked requests for most of its time.
         let reserve = (deadline.saturating_duration_since(Instant::now()) / 4).min(RESERVE);
-        // `send` fails when no receiver is there. A worker may subscribe later and has to see it.
         self.order.send_replace(Some(Ending { deadline, last_release: deadline - reserve, idle }));
     }
 }

@@ -117,8 +117,8 @@ impl RequestBody {
             match frame.into_data() {
                 Ok(piece) if block.add(&piece) => {}
                 Ok(piece) => {
-                    // The piece that did not fit goes behind the collected part. The client gets no
-                    // second chance to send it.
+                    // The piece that did not fit is the next one of the body, so it goes behind the
+                    // collected part.
                     self.collected = Some(Box::new(Collected::new([block.freeze(), piece], None)));
                     return Ok(());
                 }

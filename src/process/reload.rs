@@ -159,7 +159,6 @@ pub fn carry(before: &[Arc<Zone>], settings: &[ZoneSettings], clock: Clock) -> Z
                 carried.succeed(zone, settings.clone(), clock)
             }
             known => {
-                // Reported only if there was a zone of this name.
                 carried.emptied.extend(known.map(|_| Arc::clone(&settings.name)));
                 let zone = Zone::new(settings.clone());
                 Arc::new(match known {

@@ -50,8 +50,8 @@ impl WriteBuffer {
 
     /// Adds a piece, and the bytes behind it. Legal only while no large piece waits.
     pub fn push(&mut self, piece: Bytes, end: &'static [u8]) {
-        // Copying a short piece is cheaper than one more buffer in each write, and frees its
-        // read buffer.
+        // A short piece is copied: it leaves in one buffer with its neighbours, and its read buffer
+        // is freed.
         if piece.len() > COPIED {
             self.piece = piece;
             self.end = end;

@@ -226,7 +226,7 @@ impl MeteredIo {
 
     /// Examines the frames of which this many bytes were written.
     fn wrote(&mut self, outcome: &Poll<io::Result<usize>>, pieces: &[io::IoSlice<'_>]) {
-        // Bytes that were not written do not earn: a client that takes nothing gets nothing for it.
+        // Bytes that were not written do not earn: a client that takes nothing earns nothing.
         let Poll::Ready(Ok(mut count)) = *outcome else { return };
         for piece in pieces {
             let (written, _) = piece.split_at(count.min(piece.len()));
@@ -341,7 +341,8 @@ impl AsyncRead for MeteredIo {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let polled = self.poll_frames(context, buffer);
-        // Pending means that all bytes so far were passed on, and the library has asked for more.
+        // Pending means that every stand-in so far was passed on, and the library has asked for
+        // more.
         self.meter.caught_up.set(polled.is_pending());
         polled
     }

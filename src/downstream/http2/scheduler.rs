@@ -76,7 +76,7 @@ impl Wake for StreamWaker {
     fn wake_by_ref(self: &Arc<Self>) {
         // Once in the list is enough, and bounds the list by the number of slots.
         if !self.queued.swap(true, SeqCst) {
-            // The list before the wake: the task may run between the two, when another thread wakes.
+            // The list before the wake: if another thread wakes, the task may run between the two.
             self.ready.slots().push_back(self.slot);
             self.ready.task.wake();
         }

@@ -144,8 +144,6 @@ impl Worker {
         if !conn.state().is_draining() {
             return conn.detect_protocol().await;
         }
-        // The process ends soon, so a client that connected and says nothing is not worth the
-        // whole time.
         match self.alarm.within(LATE, conn.detect_protocol()).await {
             Some(spoken) => spoken,
             None if conn.has_begun() => ClientProtocol::Http1,

@@ -57,7 +57,7 @@ impl Worker {
             return self.serve_http1(&conn, &peer, door.max_requests, closing).await;
         }
         self.serve_http2(&conn, peer, transport, door.max_requests).await;
-        // After abuse nothing more is read: discarding it would serve the abuser.
+        // After a fault of the client nothing more is read for it.
         if ends_softly(conn.state()) {
             // The client grants room while it reads the last response.
             let mut io = ClientConnIo(Rc::clone(&conn));
