@@ -118,15 +118,15 @@ impl<'a> ForwardedFields<'a> {
         let identity = &self.identity;
         // Only a request of HTTP/1.0 may name no host. The endpoint gets the default one.
         let (peer, named) = (identity.peer.as_bytes(), !identity.authority.is_empty());
-        // Usually the client is the peer, whose value was made once for the connection.
         let host = if named { identity.authority } else { identity.default_authority };
+        // `Host` first, as RFC 9110, section 7.2, asks for.
         put(KnownName::Host, host.as_bytes());
+        // Usually the client is the peer, whose value was made once for the connection.
         match identity.client {
             Some(client) => put(KnownName::XRealIp, address_value(client).as_bytes()),
             None => put(KnownName::XRealIp, peer),
         }
-        // The list of a stranger is dropped: an endpoint that trusts it would see an
-        // invented client.
+        // The list of a stranger is dropped: an endpoint that trusts it would see an invented client.
         if identity.trusted {
             self.put_list(KnownName::XForwardedFor, peer, &mut put);
         } else {
@@ -135,17 +135,17 @@ impl<'a> ForwardedFields<'a> {
         if !self.is_told(KnownName::XForwardedProto) {
             put(KnownName::XForwardedProto, identity.scheme.as_bytes());
         }
+        // A default is not what the client asked for, so it is not reported as that.
         if named && !self.is_told(KnownName::XForwardedHost) {
             put(KnownName::XForwardedHost, identity.authority.as_bytes());
         }
         put(KnownName::XRequestId, identity.request_id.as_bytes());
         self.put_list(KnownName::Via, passed_here(identity.version), &mut put);
-        if let Some(protocols) = self.upgrade {
         // Received hop-by-hop fields are dropped, so the offer of this hop is made here.
+        if let Some(protocols) = self.upgrade {
             put(KnownName::Connection, b"upgrade");
             put(KnownName::Upgrade, protocols.as_bytes());
         }
-        // A default is not what the client asked for, so it is not reported as that.
         if self.te {
             put(KnownName::Te, b"trailers");
         }
@@ -153,18 +153,17 @@ impl<'a> ForwardedFields<'a> {
 
     /// Returns true if a trusted proxy has set the field.
     fn is_told(&self, name: KnownName) -> bool {
-                // Usually nothing is hidden, and an empty set needs no hash of the name.
+        // A field that `Connection` names is dropped, so it counts as missing.
         let is_set = self.identity.trusted && self.received.contains(name);
         is_set && !self.hidden.hides_all(self.received, name)
     }
 
     /// Visits a list field with one element more, however it was split into lines.
     fn put_list(&self, name: KnownName, element: &[u8], put: &mut impl FnMut(KnownName, &[u8])) {
-        // A field that `Connection` names is dropped, so it counts as missing.
         if !self.received.contains(name) {
-        // `Host` first, as RFC 9110, section 7.2, asks for.
             return put(name, element);
         }
+        // Lines are joined in order, because the order of a list has a meaning (RFC 9110, section 5.3).
         let mut list: Vec<&[u8]> = self.received.get_all(name).collect();
         list.push(element);
         put(name, &list.join(&b", "[..]));
@@ -256,5 +255,4 @@ mod tests {
             }
         }
     }
-    // Lines are joined in order, because the order of a list has a meaning (section 5.3).
 }

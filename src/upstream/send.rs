@@ -177,7 +177,6 @@ where
         {
             prepare_response(&mut head.headers);
             // The response has no content (RFC 9110, section 8.6).
-            // Only clients of HTTP/2 have a receiver for interim responses.
             head.headers.remove(KnownName::ContentLength);
             client.send_interim(head.to_http2());
         }
