@@ -50,7 +50,7 @@ pub struct Change {
 /// Plan, or the reason why there is none.
 pub type Planned = Result<Box<ReloadPlan>, ReloadError>;
 
-/// WorkOutcome of a piece of work.
+/// Outcome of a piece of work.
 pub enum WorkOutcome {
     /// A plan is prepared, or failed.
     Planned(Planned),

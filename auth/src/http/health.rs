@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Parts that the service depends on.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Health {
-    /// `up`; an response without it is 503.
+    /// `up`; a response without it is 503.
     database: &'static str,
     /// `up`, `down` or `unused`.
     redis: &'static str,

@@ -324,8 +324,8 @@ fn take_frame(
     }
 }
 
-/// Sends what was added to the response so far, or before it, and notices a client that has left. The body of a
-/// request notices that itself.
+/// Sends what was added to the response so far, or before it, and notices a client that has left.
+/// The body of a request notices that itself.
 fn poll_client(
     conn: &ClientConn,
     upload: Option<&BodyState>,
