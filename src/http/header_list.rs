@@ -73,21 +73,29 @@ impl LinesSoFar {
         value: &'a [u8],
     ) -> (Option<KnownName>, &'a [u8]) {
         let name_end = start + name.len();
-        let space = value.iter().position(|byte| !is_space(*byte)).unwrap_or(value.len());
-        let trimmed = line::trim(value);
         let known = KnownName::of(name);
         if let Some(known) = known {
             self.present.insert(known);
         }
+        // Nearly all lines have one space before the value and none behind it.
+        let is_plain = match value {
+            [b' ', value] => !is_space(*value),
+            [b' ', first, .., last] => !is_space(*first) && !is_space(*last),
+            _ => false,
+        };
+        let (space, value) = if is_plain {
+            (1, &value[1..])
+        } else {
+            let space = value.iter().position(|byte| !is_space(*byte)).unwrap_or(value.len());
+            (space, line::trim(value))
+        };
         let value_start = name_end + 1 + space;
-        let is_plain = value[..space] == *b" " && space + trimmed.len() == value.len();
-        self.lines.push(Line::new(
-            start..name_end,
-            value_start..value_start + trimmed.len(),
-            known,
-            is_plain,
-        ));
-        (known, trimmed)
+        let places = (start..name_end, value_start..value_start + value.len());
+        if self.lines.capacity() == 0 {
+            self.lines.reserve(USUAL.1);
+        }
+        self.lines.push(Line::new(places.0, places.1, known, is_plain));
+        (known, value)
     }
 
     /// Number of fields.
@@ -426,7 +434,8 @@ fn is_space(byte: u8) -> bool {
 
 /// Returns true if a text can be a value: it has no control byte but tabs.
 fn is_value(text: &[u8]) -> bool {
-    !text.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t')
+    // Without an early end, so that many bytes are looked at together.
+    !text.iter().fold(false, |found, byte| found | (byte.is_ascii_control() && *byte != b'\t'))
 }
 
 #[cfg(test)]

@@ -93,17 +93,24 @@ const LONGEST: usize = {
     longest
 };
 
-/// Names by length, and the place of the first one that is at least this long.
-static BY_LENGTH: ([KnownName; KnownName::ALL.len()], [usize; LONGEST + 2]) = {
-    let mut names = [KnownName::Te; KnownName::ALL.len()];
+/// Length of a word of a name.
+const WORD: usize = 8;
+
+/// Name in words that are compared together: its first bytes, those behind them, and its last ones.
+type Words = [u64; 3];
+
+/// Names by length with their words, and the place of the first one that is at least this long.
+static BY_LENGTH: ([(KnownName, Words); KnownName::ALL.len()], [usize; LONGEST + 2]) = {
+    let mut names = [(KnownName::Te, [0; 3]); KnownName::ALL.len()];
     let mut starts = [0; LONGEST + 2];
     let (mut length, mut count) = (0, 0);
     while length <= LONGEST {
         starts[length] = count;
         let mut index = 0;
         while index < names.len() {
-            if KnownName::ALL[index].text().len() == length {
-                names[count] = KnownName::ALL[index];
+            let known = KnownName::ALL[index];
+            if known.text().len() == length {
+                names[count] = (known, words(known.text().as_bytes()));
                 count += 1;
             }
             index += 1;
@@ -114,6 +121,44 @@ static BY_LENGTH: ([KnownName; KnownName::ALL.len()], [usize; LONGEST + 2]) = {
     (names, starts)
 };
 
+/// Words of a name, which is not longer than the longest known one. Words of a longer name overlap.
+#[inline]
+const fn words(name: &[u8]) -> Words {
+    const { assert!(LONGEST <= 3 * WORD) };
+    let length = name.len();
+    let Some((first, rest)) = name.split_first_chunk::<WORD>() else {
+        // The bytes of a short name are in two parts, of which the second may overlap the first.
+        let (half, byte) = match name {
+            [a, b, c, d, ..] => (u32::from_le_bytes([*a, *b, *c, *d]) as u64, 4),
+            [a, b, ..] => (u16::from_le_bytes([*a, *b]) as u64, 2),
+            [a] => (*a as u64, 1),
+            [] => (0, 0),
+        };
+        let last = match byte {
+            4 => {
+                let at = length - 4;
+                u32::from_le_bytes([name[at], name[at + 1], name[at + 2], name[at + 3]]) as u64
+            }
+            2 => u16::from_le_bytes([name[length - 2], name[length - 1]]) as u64,
+            _ => 0,
+        };
+        return [(half | last << 32) | LOWER, 0, 0];
+    };
+    let second = match rest.first_chunk::<WORD>() {
+        Some(second) => u64::from_le_bytes(*second) | LOWER,
+        None => 0,
+    };
+    let last = match name.last_chunk::<WORD>() {
+        Some(last) => u64::from_le_bytes(*last) | LOWER,
+        None => 0,
+    };
+    [u64::from_le_bytes(*first) | LOWER, second, last]
+}
+
+/// Bit that makes a letter small. It leaves digits and the hyphen as they are, and makes no other
+/// byte of a token one of those.
+const LOWER: u64 = 0x2020_2020_2020_2020;
+
 /// Set of known names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KnownNames(u64);
@@ -122,13 +167,13 @@ pub struct KnownNames(u64);
 const _: () = assert!(KnownName::ALL.len() <= u64::BITS as usize);
 
 impl KnownName {
-    /// Recognizes a name, in any case.
+    /// Recognizes a name, which is a token, in any case.
     #[must_use]
     pub fn of(name: &[u8]) -> Option<Self> {
         let (names, starts) = &BY_LENGTH;
         let (start, end) = (*starts.get(name.len())?, *starts.get(name.len() + 1)?);
-        let same = |known: &&Self| name.eq_ignore_ascii_case(known.text().as_bytes());
-        names[start..end].iter().find(same).copied()
+        let wanted = words(name);
+        names[start..end].iter().find(|(_, words)| *words == wanted).map(|(known, _)| *known)
     }
 
     /// Returns true for a field of one connection only (RFC 9110, section 7.6.1).
@@ -187,7 +232,7 @@ impl KnownNames {
 
 #[cfg(test)]
 mod tests {
-    use crate::http::known_name::*;
+    use crate::http::{framing::line, known_name::*};
 
     #[test]
     fn known_name_is_recognized_in_any_case_and_nothing_else_is() {
@@ -203,8 +248,25 @@ mod tests {
             assert_eq!(KnownName::of(&text.as_bytes()[1..]), None, "{text}");
             assert_eq!(KnownName::of(format!("{text}x").as_bytes()), None, "{text}");
         }
-        for text in [&b""[..], b"x", &[b'a'; 300], b"content-lengt\xe8"] {
+        for text in [&b""[..], b"x", &[b'a'; 300]] {
             assert_eq!(KnownName::of(text), None);
+        }
+    }
+
+    #[test]
+    fn known_name_with_one_other_byte_is_another_name() {
+        let token = |byte: &u8| line::token(&[*byte]) == 1;
+        for name in KnownName::ALL {
+            for at in 0..name.text().len() {
+                let mut text = name.text().as_bytes().to_vec();
+                for byte in (0..=255).filter(token) {
+                    text[at] = byte;
+                    let known = KnownName::ALL
+                        .iter()
+                        .find(|known| text.eq_ignore_ascii_case(known.text().as_bytes()));
+                    assert_eq!(KnownName::of(&text), known.copied(), "{}", text.escape_ascii());
+                }
+            }
         }
     }
 

@@ -21,7 +21,7 @@ const EXTENSIONS: usize = 16 * 1024;
 pub(super) const TRAILERS: Flaw =
     Flaw::of_response("the response's trailers are larger than `response_limits`");
 const NO_VALUE: Flaw = Flaw::of_response("a field's value has a control byte");
-pub(super) const NO_NAME: Flaw =
+const NO_NAME: Flaw =
     Flaw::of_response("a field's name is not a token right before a colon");
 
 /// Size of a read if little is expected ...
@@ -44,6 +44,13 @@ pub enum Sender {
 pub struct BodyDecoder {
     at: At,
     sender: Sender,
+    /// Boxed, as few bodies have chunks and a body is moved often.
+    chunks: Option<Box<Chunks>>,
+}
+
+/// What a body in chunks has had beside its data, and the limits on that.
+#[derive(Debug, Default)]
+struct Chunks {
     /// Bytes of all chunk extensions so far.
     extensions: usize,
     /// Lines and bytes of the trailers so far.
@@ -97,7 +104,8 @@ impl BodyDecoder {
     /// Body in chunks, with limits on its trailers.
     #[must_use]
     pub fn chunked(sender: Sender, limits: HeaderLimits) -> Self {
-        Self { at: At::Size, sender, limits, ..Self::default() }
+        let chunks = Some(Box::new(Chunks { limits, ..Chunks::default() }));
+        Self { at: At::Size, sender, chunks }
     }
 
     /// Body that ends with its connection.
@@ -171,8 +179,10 @@ impl BodyDecoder {
                     }
                 }
             }
-            if self.at == At::End && !self.trailers.is_empty() {
-                return Ok(Piece::Trailers(std::mem::take(&mut self.trailers)));
+            if self.at == At::End
+                && let Some(chunks) = self.chunks.take().filter(|chunks| !chunks.trailers.is_empty())
+            {
+                return Ok(Piece::Trailers(chunks.trailers));
             }
         }
     }
@@ -201,7 +211,7 @@ impl BodyDecoder {
     /// Parses one line of the framing; returns false if it is incomplete.
     fn line(&mut self, bytes: &mut BytesMut) -> Result<bool, Flaw> {
         let most = match self.at {
-            At::Trailers => self.limits.size,
+            At::Trailers => self.chunks().limits.size,
             At::ChunkEnd => 0,
             _ => chunked::SIZE_LINE,
         };
@@ -235,8 +245,9 @@ impl BodyDecoder {
         match self.sender {
             Sender::Request => {
                 let extension = line.iter().position(|byte| *byte == b';').unwrap_or(line.len());
-                self.extensions += line.len() - extension;
-                if self.extensions > EXTENSIONS {
+                let extensions = &mut self.chunks().extensions;
+                *extensions += line.len() - extension;
+                if *extensions > EXTENSIONS {
                     return Err(self.too_long());
                 }
                 chunked::size(line)
@@ -259,22 +270,32 @@ impl BodyDecoder {
     }
 
     fn trailer(&mut self, line: &[u8]) -> Result<(), Flaw> {
-        (self.fields, self.bytes) = (self.fields + 1, self.bytes + line.len() + 2);
-        if self.fields > self.limits.count || self.bytes > self.limits.size {
-            return Err(self.too_long());
+        let (sender, too_long) = (self.sender, self.too_long());
+        let chunks = self.chunks();
+        (chunks.fields, chunks.bytes) = (chunks.fields + 1, chunks.bytes + line.len() + 2);
+        if chunks.fields > chunks.limits.count || chunks.bytes > chunks.limits.size {
+            return Err(too_long);
         }
-        if self.sender == Sender::Request {
+        if sender == Sender::Request {
             chunked::trailer(line)?;
         }
         let (name, value) = field(line)?;
         let name = HeaderName::from_bytes(name).map_err(|_| NO_NAME)?;
         let value = HeaderValue::from_bytes(line::trim(value)).map_err(|_| NO_VALUE)?;
-        self.trailers.try_append(name, value).map(drop).map_err(|_| self.too_long())
+        chunks.trailers.try_append(name, value).map(drop).map_err(|_| too_long)
+    }
+
+    fn chunks(&mut self) -> &mut Chunks {
+        self.chunks.get_or_insert_default()
     }
 }
 
-/// Splits a field line into name, which is not checked, and value with the white space around it.
+/// Splits a field line of a response into name, and value with the white space around it.
 pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Flaw> {
-    let colon = memchr(b':', line).ok_or(Flaw::of_response("a field without a colon"))?;
-    Ok((&line[..colon], &line[colon + 1..]))
+    match line.split_at(line::token(line)) {
+        (name, [b':', value @ ..]) if (1..=line::NAME).contains(&name.len()) => Ok((name, value)),
+        _ if memchr(b':', line).is_none() => Err(Flaw::of_response("a field without a colon")),
+        _ => Err(NO_NAME),
+    }
 }
+

@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::{
     Flaw, HeaderLimits,
-    body::{BodyDecoder, NO_NAME, Sender, TRAILERS, field},
+    body::{BodyDecoder, Sender, TRAILERS, field},
     head::{Head, Version, persists},
     line,
 };
@@ -66,9 +66,6 @@ pub fn head(
             return Err(TOO_MANY);
         }
         let (name, value) = field(&bytes[position..position + length])?;
-        if name.is_empty() || name.len() > line::NAME || line::token(name) < name.len() {
-            return Err(NO_NAME);
-        }
         let (known, value) = lines.push(position, name, value);
         framing.field(known, value)?;
         position += length + 2;
