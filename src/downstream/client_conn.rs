@@ -7,23 +7,25 @@
 
 use std::{
     cell::{Cell, Ref, RefCell},
-    future::poll_fn,
+    future::{Future, poll_fn},
     io,
     mem::MaybeUninit,
-    pin::Pin,
+    pin::{Pin, pin},
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
 use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    task::coop::unconstrained,
     time::{Instant, sleep},
 };
 
 use super::{
     client_state::{ClientState, WaitingFor},
+    http1::interim::InterimQueue,
     tunnel::Tunnel,
 };
 use crate::runtime::io::{Io, take_steps};
@@ -69,6 +71,7 @@ pub struct ClientConn {
     head_number: Cell<Option<u64>>,
     state: Rc<ClientState>,
     tunnel: RefCell<Option<Tunnel>>,
+    interim: Rc<InterimQueue>,
 }
 
 impl ClientConn {
@@ -83,6 +86,7 @@ impl ClientConn {
             head_number: Cell::new(Some(0)),
             state: ClientState::new(WaitingFor::Head),
             tunnel: RefCell::default(),
+            interim: Rc::default(),
         })
     }
 
@@ -94,6 +98,12 @@ impl ClientConn {
     /// Takes the tunnel it was to become, if any.
     pub fn take_tunnel(&self) -> Option<Tunnel> {
         self.tunnel.take()
+    }
+
+    /// Interim responses to an HTTP/1.1 client.
+    #[must_use]
+    pub fn interim(&self) -> &Rc<InterimQueue> {
+        &self.interim
     }
 
     /// State of the client on this connection.
@@ -315,6 +325,23 @@ impl ClientConn {
         self.io.borrow_mut().poll_read_raw(context, buffer)
     }
 
+    /// Returns true if closing the connection would lose bytes that the client has sent.
+    #[must_use]
+    pub fn has_unread(&self) -> bool {
+        let mut piece = [MaybeUninit::uninit(); 1];
+        let mut buffer = ReadBuf::uninit(&mut piece);
+        // Outside the budget of the task: within it a socket would look empty.
+        let look = poll_fn(|context| self.poll_read_raw(context, &mut buffer));
+        let looked = pin!(unconstrained(look)).poll(&mut Context::from_waker(Waker::noop()));
+        looked.is_ready() && !buffer.filled().is_empty()
+    }
+
+    /// Returns true if closing sends more than the end of the stream.
+    #[must_use]
+    pub fn says_goodbye(&self) -> bool {
+        self.io.borrow().says_goodbye()
+    }
+
     /// Returns true if the client has sent data that was not passed on.
     #[must_use]
     pub fn has_ahead(&self) -> bool {
@@ -328,7 +355,7 @@ impl ClientConn {
     }
 }
 
-/// I/O half of a [`ClientConn`] that hyper uses.
+/// Reading and writing end of a [`ClientConn`].
 pub struct ClientConnIo(pub Rc<ClientConn>);
 
 impl AsyncRead for ClientConnIo {

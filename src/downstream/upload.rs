@@ -68,7 +68,11 @@ impl RequestBody {
     pub fn new(incoming: IncomingBody, line: &RequestChannel) -> (Self, Rc<UploadState>) {
         let state = &line.state;
         state.begin_upload();
-        let interim = line.reply.clone().map(|reply| reply as _);
+        let interim = match (&line.reply, &line.conn) {
+            (Some(reply), _) => Some(Rc::clone(reply) as _),
+            (None, Some(conn)) => Some(Rc::clone(conn.interim()) as _),
+            (None, None) => None,
+        };
         let upload = UploadState {
             state: Rc::clone(state),
             progress: Progress { interim, ..Progress::default() },

@@ -67,9 +67,11 @@ fn doubt_about_length(headers: &HeaderList) -> Option<&'static str> {
 /// Length of a body, if it is given unambiguously.
 #[must_use]
 pub fn length_of(headers: &HeaderList) -> Option<u64> {
-    let length =
-        headers.get(KnownName::ContentLength).filter(|_| doubt_about_length(headers).is_none())?;
-    str::from_utf8(length).ok()?.parse().ok()
+    let mut lengths = headers.get_all(KnownName::ContentLength);
+    let length = lengths.next().filter(|_| lengths.next().is_none())?;
+    // A number may have a sign, and a length has none.
+    let is_number = length.first().is_some_and(u8::is_ascii_digit);
+    if is_number { str::from_utf8(length).ok()?.parse().ok() } else { None }
 }
 
 /// Returns true if a client waits for `100 Continue` before it sends its body (RFC 9110, section
@@ -128,8 +130,7 @@ pub fn wants_trailers(headers: &HeaderList) -> bool {
 pub fn upgrade_of(headers: &HeaderList) -> Option<HeaderValue> {
     let mut offers = headers.get_all(KnownName::Upgrade);
     let wanted = offers.next().filter(|wanted| !wanted.is_empty())?;
-    let mut options = headers.get_all(KnownName::Connection).flat_map(tokens);
-    let asked = options.any(|option| option.eq_ignore_ascii_case(b"upgrade"));
+    let asked = ConnectionOptions::of(headers).upgrade;
     let http2 = tokens(wanted)
         .any(|token| token.eq_ignore_ascii_case(b"h2c") || token.eq_ignore_ascii_case(b"h2"));
     let is_offer = asked && offers.next().is_none() && !http2;
@@ -238,7 +239,7 @@ impl Hidden {
             lines.flat_map(tokens).filter(|option| !is_option(option))
         };
         // Nearly always there is one option, which names no field.
-        if options().next().is_none() {
+        if !ConnectionOptions::of(headers).names_fields {
             return Self::default();
         }
         // A list may have thousands of members: each is looked up once.
@@ -284,6 +285,51 @@ pub(super) fn with_lower<T>(name: &[u8], then: impl FnOnce(&str) -> T) -> T {
     lower.make_ascii_lowercase();
     // A name is a token, and so it is ASCII.
     then(str::from_utf8(lower).unwrap_or_default())
+}
+
+/// What `Connection` says of the connection itself (RFC 9110, section 7.6.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionOptions {
+    /// `close`.
+    pub close: bool,
+    /// `keep-alive`.
+    pub keep_alive: bool,
+    /// `upgrade`.
+    pub upgrade: bool,
+    /// True if it may name other fields.
+    names_fields: bool,
+}
+
+impl ConnectionOptions {
+    /// Reads them from the fields.
+    #[must_use]
+    pub fn of(headers: &HeaderList) -> Self {
+        let mut options = Self::default();
+        if !headers.contains(KnownName::Connection) {
+            return options;
+        }
+        for line in headers.get_all(KnownName::Connection) {
+            // Nearly always one option, whose line need not be split.
+            if !options.add(line) {
+                for option in tokens(line) {
+                    options.names_fields |= !option.is_empty() && !options.add(option);
+                }
+            }
+        }
+        options
+    }
+
+    /// Adds an option; returns false if it is none of those that weir knows.
+    fn add(&mut self, option: &[u8]) -> bool {
+        let known = match option.len() {
+            5 if option.eq_ignore_ascii_case(b"close") => &mut self.close,
+            10 if option.eq_ignore_ascii_case(b"keep-alive") => &mut self.keep_alive,
+            7 if option.eq_ignore_ascii_case(b"upgrade") => &mut self.upgrade,
+            _ => return false,
+        };
+        *known = true;
+        true
+    }
 }
 
 /// Returns true for the usual members of `Connection` that name no field, or one that never

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, Version, uri::PathAndQuery};
 use super::{
     fields::{Hidden, address_value, is_lookalike, trailer_that_may_cross, with_lower},
     forwarding_names::is_claim,
-    header_list::{FieldLine, HeaderList, write_line},
+    header_list::{FieldLine, HeaderList, write_known_line},
     known_name::KnownName,
 };
 
@@ -180,10 +180,10 @@ impl<'a> ForwardedFields<'a> {
 
     /// Writes every line, `Host` first.
     pub fn write(&self, out: &mut Vec<u8>) {
-        self.each_told(|name, value| write_line(out, name.text().as_bytes(), value));
+        self.each_told(|name, value| write_known_line(out, name, value));
         self.received.write_each(out, |index, field| self.crosses(index, field));
-        let trailer = KnownName::Trailer.text().as_bytes();
-        self.trailers().for_each(|value| write_line(out, trailer, value.as_bytes()));
+        self.trailers()
+            .for_each(|value| write_known_line(out, KnownName::Trailer, value.as_bytes()));
     }
 
     /// Copies all of them.

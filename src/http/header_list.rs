@@ -381,8 +381,12 @@ impl HeaderList {
             }
         };
         let absent = known.is_some_and(|known| !self.present.contains(known));
-        let first = self.lines.iter().position(|line| is_it(&self.text, line));
-        let Some(first) = first.filter(|_| !absent) else { return self.push(name, known, value) };
+        if absent {
+            return self.push(name, known, value);
+        }
+        let Some(first) = self.lines.iter().position(|line| is_it(&self.text, line)) else {
+            return self.push(name, known, value);
+        };
         let line = self.written(name.as_bytes(), known, value);
         let text = &self.text;
         let mut index = 0;
@@ -420,8 +424,17 @@ impl From<&HeaderMap> for HeaderList {
     }
 }
 
+/// Writes the line of a field whose name weir knows.
+pub(super) fn write_known_line(out: &mut Vec<u8>, name: KnownName, value: &[u8]) {
+    let start = name.line_start().as_bytes();
+    out.reserve(start.len() + value.len() + 2);
+    out.extend_from_slice(start);
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Writes the line of a field.
-pub(super) fn write_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+fn write_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.reserve(name.len() + value.len() + 4);
     for part in [name, b": ", value, b"\r\n"] {
         out.extend_from_slice(part);

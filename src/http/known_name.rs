@@ -19,9 +19,15 @@ macro_rules! known_names {
             /// Name in lower case, as weir writes it.
             #[must_use]
             pub const fn text(self) -> &'static str {
-                match self {
-                    $(Self::$name => $text,)*
-                }
+                const TEXTS: &[&str] = &[$($text),*];
+                TEXTS[self as usize]
+            }
+
+            /// Beginning of its line: the name, a colon and a space.
+            #[must_use]
+            pub const fn line_start(self) -> &'static str {
+                const STARTS: &[&str] = &[$(concat!($text, ": ")),*];
+                STARTS[self as usize]
             }
         }
     };

@@ -32,6 +32,11 @@ pub trait Io: AsyncRead + AsyncWrite + Unpin {
         false
     }
 
+    /// Returns true if a shutdown sends more than the end of the stream, as TLS does.
+    fn says_goodbye(&self) -> bool {
+        false
+    }
+
     /// Reads bytes as they are on the wire, below any encryption: for data that is thrown away.
     fn poll_read_raw(
         &mut self,
@@ -56,6 +61,10 @@ impl Io for UnixStream {}
 impl Io for DuplexStream {}
 
 impl<T: Io> Io for server::TlsStream<T> {
+    fn says_goodbye(&self) -> bool {
+        true
+    }
+
     fn is_read_closed(&self) -> bool {
         self.get_ref().0.is_read_closed()
     }
@@ -70,6 +79,10 @@ impl<T: Io> Io for server::TlsStream<T> {
 }
 
 impl<T: Io> Io for client::TlsStream<T> {
+    fn says_goodbye(&self) -> bool {
+        true
+    }
+
     fn is_read_closed(&self) -> bool {
         self.get_ref().0.is_read_closed()
     }
@@ -84,6 +97,10 @@ impl<T: Io> Io for client::TlsStream<T> {
 }
 
 impl<T: Io + ?Sized> Io for Box<T> {
+    fn says_goodbye(&self) -> bool {
+        (**self).says_goodbye()
+    }
+
     fn is_read_closed(&self) -> bool {
         (**self).is_read_closed()
     }

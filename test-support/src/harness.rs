@@ -404,9 +404,18 @@ impl Edge {
     }
 }
 
-/// The status of a raw response.
+/// A raw response without the interim ones before it.
+pub fn final_response(answer: &str) -> &str {
+    let mut rest = answer;
+    while rest.starts_with("HTTP/1.1 10") && !rest.starts_with("HTTP/1.1 101") {
+        rest = rest.split_once("\r\n\r\n").map_or("", |(_, behind)| behind);
+    }
+    rest
+}
+
+/// The status of a raw response, behind interim ones.
 pub fn status(answer: &str) -> u16 {
-    answer.get(9..12).and_then(|digits| digits.parse().ok()).unwrap_or(0)
+    final_response(answer).get(9..12).and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
 struct LogPipe(std::sync::mpsc::Sender<Vec<u8>>);

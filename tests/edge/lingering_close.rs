@@ -99,6 +99,35 @@ async fn lingering_takes_the_rest_of_every_refused_upload() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn client_that_announced_its_last_request_is_not_waited_for() {
+    for head in [
+        "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+        "GET / HTTP/1.0\r\nhost: a\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok",
+    ] {
+        on_edge(&[], |edge| async move {
+            let mut client = edge.connect();
+            client.write_all(head.as_bytes()).await.expect("an open pipe");
+            assert_eq!(status(&response(&mut client).await), 200);
+            let now = edge.now();
+            assert_eq!(closed_at(&edge, &mut client).await, now, "{head}");
+        })
+        .await;
+    }
+    // One that did not announce it may be sending the next request.
+    on_edge(&[], |edge| async move {
+        let mut client = edge.connect();
+        let get = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        client.write_all(get.as_bytes()).await.expect("an open pipe");
+        edge.order.by(Instant::now() + Duration::from_secs(8), Idle::Close);
+        assert_eq!(status(&response(&mut client).await), 200);
+        let now = edge.now();
+        assert!(closed_at(&edge, &mut client).await > now);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn lingering_takes_the_rest_of_a_redirected_upload() {
     on_door(
         config(&[]),

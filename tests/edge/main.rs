@@ -40,6 +40,7 @@ mod http2_tls;
 mod http2_uploads;
 mod http2_waits;
 mod http2_whole;
+mod interim;
 mod intermediary;
 mod keys;
 mod leaving;

@@ -63,6 +63,8 @@ enum Ended {
     Cut,
     /// It closes. The client may be within a request if `owes` is true.
     Closing { owes: bool },
+    /// The client announced that its request was the last, and all of it was read.
+    Finished,
     /// A head was refused.
     Refused(Flaw),
     /// It changed to another protocol, and the client sent nothing before that.
@@ -105,6 +107,7 @@ pub async fn serve<S, F, B, E>(
         // The client is not waiting for a response.
         Ended::Cut => drop(unfinished_head(&conn).map(|error| blame(&error))),
         Ended::Gone => {}
+        Ended::Finished => Box::pin(closing.finish(&mut io, &mut queued)).await,
         Ended::Closing { owes } => {
             Box::pin(closing.close(&mut io, &mut queued, &[], owes)).await;
         }
@@ -211,11 +214,16 @@ where
             }
         };
         let mut writer = ResponseWriter::new(conn);
+        // One that does not know chunks speaks HTTP/1.0, which has no interim responses.
+        conn.interim().begin(form.reads_chunks);
         let handled = {
             // Pinned where it is made, because a future that is moved is kept twice.
             let mut handling = pin!((self.service)(head.parts, body));
             poll_fn(|context| {
-                if let Poll::Ready(handled) = handling.as_mut().poll(context) {
+                let handled = handling.as_mut().poll(context);
+                // Also with the response itself, which comes behind them.
+                writer.push_interim();
+                if let Poll::Ready(handled) = handled {
                     return Poll::Ready(handled.map_err(|cause| cause.to_string()));
                 }
                 if upload.as_ref().is_some_and(|upload| upload.take_continue()) {
@@ -243,7 +251,8 @@ where
         upload: Option<Rc<BodyState>>,
         mut writer: ResponseWriter,
     ) -> Option<Ended> {
-        let conn = self.conn;
+        let (conn, client_closes) = (self.conn, !form.persists);
+        conn.interim().end();
         form.persists &= !conn.state().is_draining();
         if let Some(upload) = &upload {
             upload.respond();
@@ -274,8 +283,12 @@ where
             }
             Some(upload) => upload.has_ended(),
         };
+        let owes = !is_whole || conn.has_ahead();
+        if !owes && client_closes {
+            return Some(Ended::Finished);
+        }
         if !persists || !is_whole {
-            return Some(Ended::Closing { owes: !is_whole || conn.has_ahead() });
+            return Some(Ended::Closing { owes });
         }
         None
     }

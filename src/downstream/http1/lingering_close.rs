@@ -91,6 +91,20 @@ pub struct Bounds<'a> {
 }
 
 impl Bounds<'_> {
+    /// Closes after a client that sends nothing more (RFC 9112, section 9.6): without lingering,
+    /// unless there are bytes all the same.
+    pub async fn finish(&self, end: &mut ClientConnIo, queued: &mut Queued) {
+        if end.0.has_unread() {
+            return self.close(end, queued, &[], false).await;
+        }
+        // Closing the socket sends the FIN. TLS has an alert to send first.
+        if end.0.says_goodbye()
+            && let Ok(Err(cause)) = timeout(SHORT, end.shutdown()).await
+        {
+            tracing::debug!(%cause, "cannot close the connection gracefully");
+        }
+    }
+
     /// Sends the last bytes, closes the sending side, and discards what arrives. `owes` is true if
     /// the client may be within a request.
     pub async fn close(

@@ -2,5 +2,6 @@
 
 pub mod body;
 pub mod connection;
+pub mod interim;
 pub mod lingering_close;
 pub mod response_writer;

@@ -77,6 +77,12 @@ impl ResponseWriter {
         self.flushed = false;
     }
 
+    /// Adds the interim responses that came on the connection.
+    pub fn push_interim(&mut self) {
+        let ClientConnIo(conn) = &self.io;
+        self.flushed &= !conn.interim().write(self.out.text());
+    }
+
     /// Adds the head, and returns true if the connection persists after the response.
     pub fn begin(&mut self, form: &ResponseForm, head: &ResponseParts, body: &impl Body) -> bool {
         let size = body.size_hint();

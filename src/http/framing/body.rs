@@ -21,8 +21,7 @@ const EXTENSIONS: usize = 16 * 1024;
 pub(super) const TRAILERS: Flaw =
     Flaw::of_response("the response's trailers are larger than `response_limits`");
 const NO_VALUE: Flaw = Flaw::of_response("a field's value has a control byte");
-const NO_NAME: Flaw =
-    Flaw::of_response("a field's name is not a token right before a colon");
+const NO_NAME: Flaw = Flaw::of_response("a field's name is not a token right before a colon");
 
 /// Size of a read if little is expected ...
 pub const READ: usize = 8 * 1024;
@@ -180,7 +179,8 @@ impl BodyDecoder {
                 }
             }
             if self.at == At::End
-                && let Some(chunks) = self.chunks.take().filter(|chunks| !chunks.trailers.is_empty())
+                && let Some(chunks) =
+                    self.chunks.take().filter(|chunks| !chunks.trailers.is_empty())
             {
                 return Ok(Piece::Trailers(chunks.trailers));
             }
@@ -298,4 +298,3 @@ pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Flaw> {
         _ => Err(NO_NAME),
     }
 }
-

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use http::Uri;
 
 use super::{flaw::Flaw, line};
-use crate::http::{fields::tokens, header_list::HeaderList, known_name::KnownName};
+use crate::http::{fields::ConnectionOptions, header_list::HeaderList, known_name::KnownName};
 
 /// Limit on the digits of a length.
 const LENGTH_DIGITS: usize = 18;
@@ -142,16 +142,8 @@ impl Head {
 /// Returns true if a connection persists after a message with these fields (RFC 9112, section 9.3).
 #[must_use]
 pub fn persists(version: Version, headers: &HeaderList) -> bool {
-    let mut persists = version == Version::Http11;
-    for line in headers.get_all(KnownName::Connection) {
-        for option in tokens(line) {
-            if option.eq_ignore_ascii_case(b"close") {
-                return false;
-            }
-            persists |= option.eq_ignore_ascii_case(b"keep-alive");
-        }
-    }
-    persists
+    let options = ConnectionOptions::of(headers);
+    !options.close && (version == Version::Http11 || options.keep_alive)
 }
 
 /// Request line of a head that was refused or never completed, as far as it can be parsed. For

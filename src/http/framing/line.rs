@@ -5,47 +5,102 @@
 use super::flaw::Flaw;
 use crate::http::error::Kind;
 
+/// Finds the ends of lines, one behind the other, and looks at each byte once.
+#[derive(Clone, Debug)]
+pub struct Lines<'a> {
+    bytes: &'a [u8],
+    /// Place of the first byte that was not looked at.
+    behind: usize,
+    /// Place of the word of which some control bytes are still to come.
+    word: usize,
+    /// High bit of each of those bytes.
+    marks: u64,
+}
+
+/// Bytes that are looked at together.
+const WORD: usize = 8;
+
+impl<'a> Lines<'a> {
+    /// Lines of these bytes, of which those before `from` have no control byte.
+    #[must_use]
+    pub fn from(bytes: &'a [u8], from: usize) -> Self {
+        Self { bytes, behind: from, word: 0, marks: 0 }
+    }
+
+    /// End of the next line: the place of its CRLF. None while that is still to come.
+    ///
+    /// # Errors
+    /// For a bare CR, a bare LF, NUL and every other control byte except the tab.
+    pub fn next_end(&mut self) -> Result<Option<usize>, Flaw> {
+        while let Some(at) = self.control() {
+            match (self.bytes[at], self.bytes.get(at + 1)) {
+                (b'\t', _) => {}
+                (b'\r', Some(b'\n')) => {
+                    // The LF is the next control byte.
+                    self.control();
+                    return Ok(Some(at));
+                }
+                // Perhaps its LF is still to come. A CR alone is judged only with the byte behind it.
+                (b'\r', None) => return Ok(None),
+                (b'\r', _) => return Err(Flaw::malformed("a bare CR")),
+                (b'\n', _) => return Err(Flaw::malformed("a bare LF")),
+                _ => return Err(Flaw::malformed("a control byte")),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Next control byte.
+    #[inline]
+    fn control(&mut self) -> Option<usize> {
+        if self.marks == 0 {
+            self.next_marks()?;
+        }
+        let byte = (self.marks.trailing_zeros() / 8) as usize;
+        self.marks &= self.marks - 1;
+        Some(self.word + byte)
+    }
+
+    /// Goes to the next word that has a control byte.
+    fn next_marks(&mut self) -> Option<()> {
+        let (words, rest) = self.bytes.get(self.behind..)?.as_chunks::<WORD>();
+        for (index, word) in words.iter().enumerate() {
+            let marks = control_bytes(u64::from_le_bytes(*word));
+            if marks != 0 {
+                self.word = self.behind + index * WORD;
+                (self.behind, self.marks) = (self.word + WORD, marks);
+                return Some(());
+            }
+        }
+        // Filled up behind the end with bytes that are no control bytes.
+        let mut word = [b' '; WORD];
+        word[..rest.len()].copy_from_slice(rest);
+        self.word = self.behind + words.len() * WORD;
+        (self.behind, self.marks) = (self.bytes.len(), control_bytes(u64::from_le_bytes(word)));
+        (self.marks != 0).then_some(())
+    }
+}
+
+/// High bit of each control byte: below 0x20, or 0x7f. No sum carries into the next byte, so every
+/// mark is right: the low 7 bits are at most 0x7f, and 0x7f + 0x7f is below 0x100.
+fn control_bytes(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * ONES;
+    const LOW: u64 = 0x7f * ONES;
+    // The high bit is set if the byte is at least 0x20, or not 0x7f.
+    let printable = ((word & LOW) + 0x60 * ONES) | word;
+    let delete = word ^ LOW;
+    let other = ((delete & LOW) + LOW) | delete;
+    !(printable & other) & HIGH
+}
+
 /// Finds the end of the line at the start of `bytes`: the index of its CRLF. None while that is
 /// still to come.
 ///
 /// # Errors
 /// For a bare CR, a bare LF, NUL and every other control byte except the tab.
 pub fn end(bytes: &[u8]) -> Result<Option<usize>, Flaw> {
-    let mut from = 0;
-    while let Some(at) = control(bytes, from) {
-        match (bytes[at], bytes.get(at + 1)) {
-            (b'\t', _) => from = at + 1,
-            (b'\r', Some(b'\n')) => return Ok(Some(at)),
-            // Perhaps its LF is still to come. A CR alone is judged only with the byte behind it.
-            (b'\r', None) => return Ok(None),
-            (b'\r', _) => return Err(Flaw::malformed("a bare CR")),
-            (b'\n', _) => return Err(Flaw::malformed("a bare LF")),
-            _ => return Err(Flaw::malformed("a control byte")),
-        }
-    }
-    Ok(None)
-}
-
-/// First control byte at or after `from`, eight bytes a step.
-fn control(bytes: &[u8], from: usize) -> Option<usize> {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let (eights, rest) = bytes[from..].as_chunks::<8>();
-    for (index, eight) in eights.iter().enumerate() {
-        // The first byte becomes the lowest, so the trailing zeros count from it.
-        let word = u64::from_le_bytes(*eight);
-        // Below 0x20, or 0x7f: a borrow can only mark bytes behind the first one that is marked
-        // rightly.
-        let delete = word ^ (ONES * 0x7f);
-        let marks = ((word.wrapping_sub(ONES * 0x20) & !word)
-            | (delete.wrapping_sub(ONES) & !delete))
-            & HIGH;
-        if marks != 0 {
-            return Some(from + index * 8 + (marks.trailing_zeros() / 8) as usize);
-        }
-    }
-    let done = bytes.len() - rest.len();
-    rest.iter().position(u8::is_ascii_control).map(|at| done + at)
+    Lines::from(bytes, 0).next_end()
 }
 
 /// Bytes of a token.
@@ -121,6 +176,23 @@ mod tests {
                 let refused = byte != b'\t' && byte.is_ascii_control();
                 assert_eq!(end(&text).is_err(), refused, "{byte:#x} at {place}");
             }
+        }
+    }
+
+    #[test]
+    fn lines_are_found_one_behind_the_other_from_any_place() {
+        let text = b"GET / HTTP/1.1\r\nhost: a\t\r\n\r\nPOST\r\nx: \xff\x80y\r\n";
+        let ends: Vec<_> =
+            (0..text.len() - 1).filter(|at| text[*at..].starts_with(b"\r\n")).collect();
+        for from in 0..text.len() {
+            if from > 0 && text[from - 1] == b'\r' {
+                continue;
+            }
+            let mut lines = Lines::from(text, from);
+            for end in ends.iter().filter(|end| **end >= from) {
+                assert_eq!(lines.next_end(), Ok(Some(*end)), "from {from}");
+            }
+            assert_eq!(lines.next_end(), Ok(None));
         }
     }
 

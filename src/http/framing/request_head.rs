@@ -5,13 +5,12 @@
 
 use bytes::Bytes;
 use http::{Method, Uri, Version};
-use memchr::memchr;
 
 use super::{
     Flaw, HEAD_TOO_LARGE, HeaderLimits, REQUEST_LINE, TARGET_TOO_LONG,
     body::{BodyDecoder, Sender},
     head::{self, Head, persists},
-    line,
+    line::{self, Lines},
 };
 use crate::http::{header_list::LinesSoFar, message::RequestParts};
 
@@ -36,7 +35,7 @@ pub struct HeadReader {
     start: usize,
     /// Start of the line that is not complete.
     position: usize,
-    /// End of the bytes of that line that were searched for its end.
+    /// End of the bytes of that line that were searched: they have no control byte but tabs.
     searched: usize,
     /// Length of the first line, without CRLF.
     first: usize,
@@ -68,7 +67,8 @@ impl HeadReader {
     /// # Errors
     /// When it is not a head that can be framed in one way, or exceeds the limits.
     pub fn read(&mut self, bytes: &[u8]) -> Result<Option<(RequestHead, usize)>, Flaw> {
-        while let Some(length) = self.line_end(bytes)? {
+        let mut lines = Lines::from(bytes, self.searched.max(self.position));
+        while let Some(length) = self.next_line(&mut lines, bytes)? {
             let line = &bytes[self.position..self.position + length];
             match &mut self.head {
                 None if line.is_empty() && self.start == 0 => {
@@ -104,24 +104,15 @@ impl HeadReader {
     }
 
     /// Length of the next line, if it is complete.
-    fn line_end(&mut self, bytes: &[u8]) -> Result<Option<usize>, Flaw> {
-        let rest = &bytes[self.position..];
-        let end = if self.searched <= self.position {
-            line::end(rest)?
-        } else {
-            match memchr(b'\n', &bytes[self.searched..]) {
-                None => None,
-                Some(at) => {
-                    let line = &bytes[self.position..=self.searched + at];
-                    Some(line::end(line)?.ok_or(Flaw::malformed("a line ends without CR"))?)
-                }
-            }
+    fn next_line(&mut self, lines: &mut Lines<'_>, bytes: &[u8]) -> Result<Option<usize>, Flaw> {
+        let Some(end) = lines.next_end()? else {
+            let rest = &bytes[self.position..];
+            // A CR at the end is looked at again, with the byte behind it.
+            let rest = rest.strip_suffix(b"\r").unwrap_or(rest);
+            self.searched = self.position + rest.len();
+            return self.fits(rest.len()).map(|()| None);
         };
-        self.searched = bytes.len();
-        let Some(length) = end else {
-            return self.fits(rest.strip_suffix(b"\r").unwrap_or(rest).len()).map(|()| None);
-        };
-        self.searched = self.position + length + 2;
+        let length = end - self.position;
         self.fits(length).map(|()| Some(length))
     }
 

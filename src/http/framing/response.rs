@@ -10,7 +10,7 @@ use super::{
     Flaw, HeaderLimits,
     body::{BodyDecoder, Sender, TRAILERS, field},
     head::{Head, Version, persists},
-    line,
+    line::Lines,
 };
 use crate::http::{
     header_list::{HeaderList, LinesSoFar},
@@ -45,7 +45,8 @@ pub fn head(
     limits: HeaderLimits,
 ) -> Result<Option<ResponseHead>, Flaw> {
     let within_size = |length| if length > limits.size { Err(TOO_LARGE) } else { Ok(()) };
-    let Some(end) = line::end(bytes)? else {
+    let mut ends = Lines::from(bytes, 0);
+    let Some(end) = ends.next_end()? else {
         return if could_begin(bytes) {
             within_size(bytes.len()).map(|()| None)
         } else {
@@ -56,19 +57,19 @@ pub fn head(
     let (mut lines, mut framing) = (LinesSoFar::default(), Head::of_response(version));
     let mut position = end + 2;
     loop {
-        let Some(length) = line::end(&bytes[position..])? else {
+        let Some(end) = ends.next_end()? else {
             return within_size(bytes.len()).map(|()| None);
         };
-        if length == 0 {
+        if end == position {
             break;
         }
         if lines.len() == limits.count {
             return Err(TOO_MANY);
         }
-        let (name, value) = field(&bytes[position..position + length])?;
+        let (name, value) = field(&bytes[position..end])?;
         let (known, value) = lines.push(position, name, value);
         framing.field(known, value)?;
-        position += length + 2;
+        position = end + 2;
     }
     within_size(position + 2)?;
     let reason = bytes.get(b"HTTP/1.1 200 ".len()..end).unwrap_or_default();

@@ -7,9 +7,11 @@
 use http::{HeaderName, Method, StatusCode, Version};
 use http_body::SizeHint;
 
+use super::request::write_field;
+
 use crate::{
     http::{
-        fields::{length_of, tokens, wants_trailers},
+        fields::{ConnectionOptions, length_of, tokens, wants_trailers},
         header_list::HeaderList,
         known_name::KnownName,
         message::{RequestParts, ResponseParts},
@@ -87,8 +89,7 @@ pub fn write_head(
 ) -> bool {
     write_status(out, head);
     let has_length = head.headers.contains(KnownName::ContentLength);
-    let mut options = head.headers.get_all(KnownName::Connection).flat_map(tokens);
-    let closes = options.any(|option| option.eq_ignore_ascii_case(b"close"));
+    let closes = ConnectionOptions::of(&head.headers).close;
     head.headers.write(out);
     match (framing, size.exact()) {
         (ResponseFraming::Chunked, _) => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
@@ -121,6 +122,17 @@ fn write_status(out: &mut Vec<u8>, head: &ResponseParts) {
 fn write_length(out: &mut Vec<u8>, length: u64) {
     out.extend_from_slice(b"content-length: ");
     write_number(out, length);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes an interim response (RFC 9110, section 15.2).
+pub fn write_interim(out: &mut Vec<u8>, interim: &http::Response<()>) {
+    let status = interim.status();
+    let reason = status.canonical_reason().unwrap_or_default();
+    for part in ["HTTP/1.1 ", status.as_str(), " ", reason, "\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+    interim.headers().iter().for_each(|(name, value)| write_field(out, name, value));
     out.extend_from_slice(b"\r\n");
 }
 
