@@ -1,4 +1,4 @@
-//! Lines and the bytes they consist of (RFC 9112, section 2.2; RFC 9110, section 5.6.2).
+//! LineEnds and the bytes they consist of (RFC 9112, section 2.2; RFC 9110, section 5.6.2).
 //!
 //! Guarantee: a line ends with CRLF, and contains no control byte but a tab.
 
@@ -7,7 +7,7 @@ use crate::http::error::Kind;
 
 /// Finds the ends of lines, one behind the other, and looks at each byte once.
 #[derive(Clone, Debug)]
-pub struct Lines<'a> {
+pub struct LineEnds<'a> {
     bytes: &'a [u8],
     /// Place of the first byte that was not looked at.
     behind: usize,
@@ -20,8 +20,8 @@ pub struct Lines<'a> {
 /// Bytes that are looked at together.
 const WORD: usize = 8;
 
-impl<'a> Lines<'a> {
-    /// Lines of these bytes, of which those before `from` have no control byte.
+impl<'a> LineEnds<'a> {
+    /// LineEnds of these bytes, of which those before `from` have no control byte.
     #[must_use]
     pub fn from(bytes: &'a [u8], from: usize) -> Self {
         Self { bytes, behind: from, word: 0, marks: 0 }
@@ -100,7 +100,7 @@ fn control_bytes(word: u64) -> u64 {
 /// # Errors
 /// For a bare CR, a bare LF, NUL and every other control byte except the tab.
 pub fn end(bytes: &[u8]) -> Result<Option<usize>, Flaw> {
-    Lines::from(bytes, 0).next_end()
+    LineEnds::from(bytes, 0).next_end()
 }
 
 /// Bytes of a token.
@@ -188,7 +188,7 @@ mod tests {
             if from > 0 && text[from - 1] == b'\r' {
                 continue;
             }
-            let mut lines = Lines::from(text, from);
+            let mut lines = LineEnds::from(text, from);
             for end in ends.iter().filter(|end| **end >= from) {
                 assert_eq!(lines.next_end(), Ok(Some(*end)), "from {from}");
             }

@@ -10,7 +10,7 @@ use super::{
     Flaw, HEAD_TOO_LARGE, HeaderLimits, REQUEST_LINE, TARGET_TOO_LONG,
     body::{BodyDecoder, Sender},
     head::{self, Head, persists},
-    line::{self, Lines},
+    line::{self, LineEnds},
 };
 use crate::http::{header_list::LinesSoFar, message::RequestParts};
 
@@ -67,7 +67,7 @@ impl HeadReader {
     /// # Errors
     /// When it is not a head that can be framed in one way, or exceeds the limits.
     pub fn read(&mut self, bytes: &[u8]) -> Result<Option<(RequestHead, usize)>, Flaw> {
-        let mut lines = Lines::from(bytes, self.searched.max(self.position));
+        let mut lines = LineEnds::from(bytes, self.searched.max(self.position));
         while let Some(length) = self.next_line(&mut lines, bytes)? {
             let line = &bytes[self.position..self.position + length];
             match &mut self.head {
@@ -104,7 +104,7 @@ impl HeadReader {
     }
 
     /// Length of the next line, if it is complete.
-    fn next_line(&mut self, lines: &mut Lines<'_>, bytes: &[u8]) -> Result<Option<usize>, Flaw> {
+    fn next_line(&mut self, lines: &mut LineEnds<'_>, bytes: &[u8]) -> Result<Option<usize>, Flaw> {
         let Some(end) = lines.next_end()? else {
             let rest = &bytes[self.position..];
             // A CR at the end is looked at again, with the byte behind it.

@@ -10,7 +10,7 @@ use super::{
     Flaw, HeaderLimits,
     body::{BodyDecoder, Sender, TRAILERS, field},
     head::{Head, Version, persists},
-    line::Lines,
+    line::LineEnds,
 };
 use crate::http::{
     header_list::{HeaderList, LinesSoFar},
@@ -45,7 +45,7 @@ pub fn head(
     limits: HeaderLimits,
 ) -> Result<Option<ResponseHead>, Flaw> {
     let within_size = |length| if length > limits.size { Err(TOO_LARGE) } else { Ok(()) };
-    let mut ends = Lines::from(bytes, 0);
+    let mut ends = LineEnds::from(bytes, 0);
     let Some(end) = ends.next_end()? else {
         return if could_begin(bytes) {
             within_size(bytes.len()).map(|()| None)
