@@ -2,6 +2,7 @@
 #
 #   BIN_FROM=builder    compiles weir here (default)
 #   BIN_FROM=prebuilt   takes prebuilt/weir
+#   TRAINED=1           compiles it with a profile of its own traffic: two builds, and half a minute of load
 ARG RUST_IMAGE=rust:1.95-slim-bookworm
 ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12
 ARG BIN_FROM=builder
@@ -15,12 +16,18 @@ COPY config config
 COPY examples examples
 COPY limit limit
 COPY migrate migrate
+COPY scripts/lib.sh scripts/release.sh scripts/train.py scripts/
 COPY src src
 COPY test-support test-support
+ARG TRAINED=0
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
-    cargo build --profile dist --locked --package weir --bin weir \
-    && mkdir /out && cp target/dist/weir /out/
+    mkdir /out \
+    && if [ "$TRAINED" = 1 ]; then \
+        rustup component add llvm-tools && scripts/release.sh /out/weir; \
+    else \
+        cargo build --profile dist --locked --package weir --bin weir && cp target/dist/weir /out/; \
+    fi
 
 FROM scratch AS prebuilt
 COPY prebuilt/weir /out/weir
