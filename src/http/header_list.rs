@@ -216,26 +216,25 @@ impl HeaderList {
 
     /// Sets a field to a value, in the place of those of this name.
     pub fn set(&mut self, name: KnownName, value: &HeaderValue) {
-        self.replace(name.text(), Some(name), value.as_bytes());
+        self.set_valid(name, value.as_bytes());
     }
 
     /// Sets a field of any name.
     pub fn set_any(&mut self, name: &HeaderName, value: &HeaderValue) {
-        let known = KnownName::of(name.as_str().as_bytes());
-        self.replace(name.as_str(), known, value.as_bytes());
+        match KnownName::of(name.as_str().as_bytes()) {
+            Some(known) => self.set(known, value),
+            None => self.replace(name.as_str().as_bytes(), value.as_bytes()),
+        }
     }
 
     /// Sets a field to a constant of weir's own.
     pub fn set_static(&mut self, name: KnownName, value: &'static str) {
-        debug_assert!(is_value(value.as_bytes()));
-        self.replace(name.text(), Some(name), value.as_bytes());
+        self.set_valid(name, value.as_bytes());
     }
 
     /// Sets a field to a number.
     pub fn set_number(&mut self, name: KnownName, value: u64) {
-        let mut digits = Vec::with_capacity(20);
-        write_number(&mut digits, value);
-        self.replace(name.text(), Some(name), &digits);
+        self.set_line(name, |text| write_number(text, value));
     }
 
     /// Sets a field to a text.
@@ -243,10 +242,18 @@ impl HeaderList {
     /// # Errors
     /// When the text cannot be a value. The list is unchanged then.
     pub fn set_text(&mut self, name: KnownName, value: &[u8]) -> Result<(), InvalidValue> {
-        if !is_value(value) {
+        self.set_parts(name, &[value])
+    }
+
+    /// Sets a field to a text that is given in parts.
+    ///
+    /// # Errors
+    /// When the text cannot be a value. The list is unchanged then.
+    pub fn set_parts(&mut self, name: KnownName, parts: &[&[u8]]) -> Result<(), InvalidValue> {
+        if !parts.iter().all(|part| is_value(part)) {
             return Err(InvalidValue);
         }
-        self.replace(name.text(), Some(name), value);
+        self.set_line(name, |text| parts.iter().for_each(|part| text.extend_from_slice(part)));
         Ok(())
     }
 
@@ -343,8 +350,7 @@ impl HeaderList {
 
     /// Sets a field to a value that is made of other values.
     pub(crate) fn set_valid(&mut self, name: KnownName, value: &[u8]) {
-        debug_assert!(is_value(value));
-        self.replace(name.text(), Some(name), value);
+        self.set_line(name, |text| text.extend_from_slice(value));
     }
 
     /// Adds a field whose value is made of other values.
@@ -355,6 +361,34 @@ impl HeaderList {
 
     fn push(&mut self, name: &str, known: Option<KnownName>, value: &[u8]) {
         self.push_bytes(name.as_bytes(), known, value);
+    }
+
+    /// Sets a field whose name weir knows to the value that `write` appends, which has no control
+    /// byte.
+    fn set_line(&mut self, name: KnownName, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.text.len();
+        self.text.extend_from_slice(name.line_start().as_bytes());
+        let value = self.text.len();
+        write(&mut self.text);
+        let end = self.text.len();
+        debug_assert!(is_value(&self.text[value..end]));
+        self.text.extend_from_slice(b"\r\n");
+        let line = Line::new(start..value - 2, value..end, Some(name), true);
+        if self.present.contains(name) {
+            let mut lines = self.lines.iter().enumerate();
+            let first = lines.find(|(_, line)| line.known == Some(name)).map(|(index, _)| index);
+            let mut index = 0;
+            self.lines.retain(|line| {
+                index += 1;
+                Some(index - 1) == first || line.known != Some(name)
+            });
+            if let Some(place) = first.and_then(|first| self.lines.get_mut(first)) {
+                *place = line;
+            }
+        } else {
+            self.present.insert(name);
+            self.lines.push(line);
+        }
     }
 
     fn push_bytes(&mut self, name: &[u8], known: Option<KnownName>, value: &[u8]) {
@@ -373,23 +407,16 @@ impl HeaderList {
         Line::new(start..name_end, name_end + 2..name_end + 2 + value.len(), known, true)
     }
 
-    fn replace(&mut self, name: &str, known: Option<KnownName>, value: &[u8]) {
-        let is_it = |text: &[u8], line: &Line| match known {
-            Some(_) => line.known == known,
-            None => {
-                line.known.is_none() && line.field(text).name.eq_ignore_ascii_case(name.as_bytes())
-            }
+    /// Sets a field whose name weir does not know.
+    fn replace(&mut self, name: &[u8], value: &[u8]) {
+        let is_it = |text: &[u8], line: &Line| {
+            line.known.is_none() && line.field(text).name.eq_ignore_ascii_case(name)
         };
-        let absent = known.is_some_and(|known| !self.present.contains(known));
-        if absent {
-            return self.push(name, known, value);
-        }
         let Some(first) = self.lines.iter().position(|line| is_it(&self.text, line)) else {
-            return self.push(name, known, value);
+            return self.push_bytes(name, None, value);
         };
-        let line = self.written(name.as_bytes(), known, value);
-        let text = &self.text;
-        let mut index = 0;
+        let line = self.written(name, None, value);
+        let (text, mut index) = (&self.text, 0);
         self.lines.retain(|line| {
             index += 1;
             index <= first + 1 || !is_it(text, line)

@@ -123,7 +123,8 @@ impl<'a> Object<'a> {
     }
 }
 
-fn write_text(out: &mut Vec<u8>, text: &str) {
+/// Writes a string with its quotation marks.
+pub fn write_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut from = 0;
     for (at, byte) in text.bytes().enumerate() {

@@ -80,7 +80,7 @@ impl Record {
         Self {
             journal: Rc::clone(journal),
             began,
-            entry: Box::new(entry),
+            entry: Box::write(Box::new_uninit(), entry),
             visit: None,
             answered: false,
         }

@@ -20,8 +20,8 @@ use crate::{
         message::{Response, ResponseParts},
     },
     limit::{KeyFault, Millis, Rule, Verdict},
-    log::json::Object,
-    runtime::clock::Clock,
+    log::json::write_text,
+    runtime::{clock::Clock, decimal::write_number},
 };
 
 /// Status that closes the connection instead of responding.
@@ -99,7 +99,7 @@ pub fn redirect(
 #[must_use]
 pub fn failure(error: &Error, accept: Option<&[u8]>) -> Response<Full<Bytes>> {
     let mut headers = HeaderList::with_room();
-    insert(&mut headers, KnownName::ProxyStatus, &cause_of(error));
+    insert(&mut headers, KnownName::ProxyStatus, &[&cause_of(error)]);
     if error.kind().status() == StatusCode::SERVICE_UNAVAILABLE {
         headers.set_static(KnownName::RetryAfter, "1");
     }
@@ -118,8 +118,7 @@ pub fn raw_response(error: &Error) -> Vec<u8> {
     let status = error.kind().status();
     let story = ErrorBody { status, detail: error.detail(), zone: None, retry_ms: None };
     let (media, body) = story.render(RejectBody::Auto, None);
-    let date = Clock::date();
-    let date = date.as_ref().and_then(|date| date.to_str().ok());
+    let date = Clock::date(str::to_owned);
     let head = [
         format!("HTTP/1.1 {} {}", status.as_u16(), story.title()),
         format!("proxy-status: {}", cause_of(error)),
@@ -179,8 +178,7 @@ impl Rejection<'_> {
                 let zone = self.zone.unwrap_or("none");
                 let (colon, fault) = self.fault.map_or(("", ""), |fault| (": ", fault));
                 let begin = "weir; error=http_request_denied; details=\"zone ";
-                let value = [begin, zone, colon, fault, "\""].concat();
-                insert(headers, KnownName::ProxyStatus, &value);
+                insert(headers, KnownName::ProxyStatus, &[begin, zone, colon, fault, "\""]);
             }
             RejectHeader::Ratelimit => {
                 let Some(rule) = self.rule else { return };
@@ -190,10 +188,11 @@ impl Rejection<'_> {
                 insert(
                     headers,
                     KnownName::RatelimitPolicy,
-                    &format!("\"{name}\";q={places};w={window}"),
+                    &[&format!("\"{name}\";q={places};w={window}")],
                 );
                 if self.fault.is_none() {
-                    insert(headers, KnownName::Ratelimit, &format!("\"{name}\";r=0;t={seconds}"));
+                    let left = format!("\"{name}\";r=0;t={seconds}");
+                    insert(headers, KnownName::Ratelimit, &[&left]);
                 }
             }
         }
@@ -250,7 +249,7 @@ pub fn grpc(mut answer: Response<Full<Bytes>>, fault: Option<&KeyFault>) -> Resp
     match fault {
         // A percent sign begins an octet in this field.
         Some(fault) => {
-            insert(headers, KnownName::GrpcMessage, &described(fault).replace('%', "%25"));
+            insert(headers, KnownName::GrpcMessage, &[&described(fault).replace('%', "%25")]);
         }
         None => headers.set_static(KnownName::GrpcMessage, message),
     }
@@ -299,18 +298,22 @@ impl ErrorBody<'_> {
     /// Written by hand because floods get it; only the zone name may need a JSON escape.
     fn problem(&self) -> Vec<u8> {
         let mut problem = Vec::with_capacity(192);
-        let mut members = Object::begin(&mut problem);
-        members.word("type", "about:blank");
-        members.word("title", self.title());
-        members.number("status", self.status.as_u16().into());
-        members.word("detail", self.detail);
+        for part in [r#"{"type":"about:blank","title":""#, self.title(), r#"","status":"#] {
+            problem.extend_from_slice(part.as_bytes());
+        }
+        write_number(&mut problem, self.status.as_u16().into());
+        for part in [r#","detail":""#, self.detail, r#"""#] {
+            problem.extend_from_slice(part.as_bytes());
+        }
         if let Some(zone) = self.zone {
-            members.text("zone", zone);
+            problem.extend_from_slice(br#","zone":"#);
+            write_text(&mut problem, zone);
         }
         if let Some(retry_ms) = self.retry_ms {
-            members.number("retry_after_ms", retry_ms);
+            problem.extend_from_slice(br#","retry_after_ms":"#);
+            write_number(&mut problem, retry_ms);
         }
-        members.end();
+        problem.push(b'}');
         problem
     }
 
@@ -372,8 +375,8 @@ fn thousandths(weight: &str) -> u32 {
 
 /// Sets a field to a text of weir's own, which is always a valid value; otherwise the field is left
 /// out.
-fn insert(headers: &mut HeaderList, name: KnownName, text: &str) {
-    if let Err(error) = headers.set_text(name, text.as_bytes()) {
+fn insert<const PARTS: usize>(headers: &mut HeaderList, name: KnownName, text: &[&str; PARTS]) {
+    if let Err(error) = headers.set_parts(name, &text.map(str::as_bytes)) {
         let name = name.text();
         tracing::error!(%error, name, "invalid value for a response header; header left out");
     }

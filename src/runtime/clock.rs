@@ -8,13 +8,12 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use http::HeaderValue;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 thread_local! {
     /// Last second that was formatted as a date.
-    static DATE: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
+    static DATE: RefCell<Option<(u64, String)>> = const { RefCell::new(None) };
 }
 
 /// Time of the process. All workers share one origin, so they agree on the milliseconds of a zone.
@@ -55,18 +54,17 @@ impl Clock {
         SystemTime::now()
     }
 
-    /// Wall clock as a `Date` value (RFC 9110, section 5.6.7), formatted once a second. None if it
-    /// is set to a time that no calendar has.
-    #[must_use]
-    pub fn date() -> Option<HeaderValue> {
+    /// Passes the wall clock as a `Date` value (RFC 9110, section 5.6.7), formatted once a second,
+    /// to `then`. None if it is set to a time that no calendar has.
+    pub fn date<T>(then: impl FnOnce(&str) -> T) -> Option<T> {
         let second = Self::wall().duration_since(UNIX_EPOCH).ok()?.as_secs();
         DATE.with_borrow_mut(|told| {
             if told.as_ref().is_none_or(|(at, _)| *at != second) {
                 let at = Timestamp::from_second(i64::try_from(second).ok()?).ok()?;
                 let date = at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-                *told = Some((second, HeaderValue::try_from(date).ok()?));
+                *told = Some((second, date));
             }
-            told.as_ref().map(|(_, date)| date.clone())
+            told.as_ref().map(|(_, date)| then(date))
         })
     }
 }
