@@ -773,6 +773,25 @@ fn doc_comments_begin_with_a_noun_or_a_verb() {
     assert!(asking.len() * 20 <= blocks, "{} of {blocks}: {asking:#?}", asking.len());
 }
 
+/// Code says why it is as it is: at least 4 comment lines inside 100 lines of code, as well-kept
+/// crates of this field have. `scripts/language.py` prints the measure.
+#[test]
+fn code_has_comments_that_say_why() {
+    let (mut inner, mut code) = (0, 0);
+    for (_, text) in all_sources() {
+        let product = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for line in product.lines().map(str::trim_start).filter(|line| !line.is_empty()) {
+            if !line.starts_with("//") {
+                code += 1;
+            } else if !line.starts_with("///") && !line.starts_with("//!") {
+                inner += 1;
+            }
+        }
+    }
+    assert!(code > 30_000, "{code} lines of code");
+    assert!(inner * 25 >= code, "{inner} comment lines in {code} lines of code");
+}
+
 #[test]
 fn pages_are_at_most_100_columns_wide() {
     for name in pages() {
