@@ -225,7 +225,9 @@ impl<B> Http1Conn<B> {
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let awaited = self.answer.read_size();
         self.roomy |= awaited > READ;
-        self.received.reserve(awaited);
+        // A read that does not fill the buffer says that the socket is empty. Otherwise the look at
+        // the idle connection would cost a system call.
+        self.received.reserve(awaited + 1);
         let count = ready!(pin!(self.stream.read_buf(&mut self.received)).poll(context))?;
         self.heard += count;
         take_steps(count / BYTES_A_STEP, context);
@@ -537,6 +539,69 @@ mod tests {
             assert!(read - before <= 3 * READ_MOST, "{} bytes in one turn", read - before);
         }
         assert!((LENGTH / READ_MOST / 3..=LENGTH / READ_MOST).contains(&turns), "{turns}");
+    }
+
+    /// Pipe that returns a response in pieces, and records the room that was left in each read.
+    struct Measured {
+        left: VecDeque<Vec<u8>>,
+        room: Arc<Mutex<Vec<usize>>>,
+    }
+
+    impl Io for Measured {}
+
+    impl AsyncRead for Measured {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let Some(mut piece) = self.left.pop_front() else { return Poll::Pending };
+            let rest = piece.split_off(piece.len().min(buffer.remaining()));
+            buffer.put_slice(&piece);
+            if !rest.is_empty() {
+                self.left.push_front(rest);
+            }
+            self.room.lock().expect("no panic").push(buffer.remaining());
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Measured {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn last_read_of_a_response_does_not_fill_its_buffer() {
+        for length in [1, READ, READ_MOST, READ_MOST + 1, 3 * READ_MOST] {
+            let answer = [
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").into_bytes(),
+                vec![7; length],
+            ];
+            let room = Arc::default();
+            let pipe = Measured { left: [answer.concat()].into(), room: Arc::clone(&room) };
+            let mut connection = Http1Conn::<Empty<Bytes>>::new(Box::new(pipe), LIMITS);
+            poll_fn(|context| connection.poll_head(context)).await.expect("a head");
+            while let Some(piece) = poll_fn(|context| connection.poll_frame(context)).await {
+                piece.expect("a body");
+            }
+            assert!(connection.has_ended());
+            let last = room.lock().expect("no panic").last().copied();
+            assert!(last > Some(0), "{length}: {:?}", room.lock());
+        }
     }
 
     /// Pipe that records each write, and fails if it is broken.
