@@ -11,7 +11,12 @@ use std::{
 
 use jiff::Timestamp;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt, reload, util::SubscriberInitExt};
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    reload,
+    util::SubscriberInitExt,
+};
 
 /// Changes the level of diagnostics.
 pub type SetLevel = Box<dyn Fn(&str)>;
@@ -32,9 +37,6 @@ pub fn start(level: &str) -> (SetLevel, WorkerGuard) {
         .finish(output);
     // The counter belongs to the writer, which is made after the output that reports it.
     counter.get_or_init(|| writer.error_counter());
-    // The configuration checks the levels only: a filter can still be wrong in the name of a
-    // module.
-    let filter = |level: &str| EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
     let (filtered, handle) = reload::Layer::new(filter(level));
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let registry = tracing_subscriber::registry().with(filtered);
@@ -53,6 +55,12 @@ pub fn start(level: &str) -> (SetLevel, WorkerGuard) {
         }
     });
     (set_level, rest)
+}
+
+/// Filter of these levels. The configuration checks the levels only: a filter can still be wrong in
+/// the name of a module.
+fn filter(level: &str) -> Targets {
+    level.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO))
 }
 
 /// Standard error, with a line about dropped lines.

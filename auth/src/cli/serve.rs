@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::app::App;
 use crate::cli::outcome::{Failure, block_on, tell};
@@ -24,17 +24,14 @@ fn start_log() -> Result<(), Failure> {
         .filter(|text| !text.is_empty())
         .unwrap_or_else(|| "info".to_owned());
     let form = "a level, like `info`, or `info,auth=debug`".to_owned();
-    let filter = EnvFilter::try_new(&text).map_err(|_| SettingError::Value {
-        name: "LOG",
-        value: text,
-        form,
-    })?;
-    let lines = tracing_subscriber::fmt()
+    let filter: Targets =
+        text.parse().map_err(|_| SettingError::Value { name: "LOG", value: text, form })?;
+    let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
         .with_current_span(true)
         .with_span_list(false);
-    lines.with_env_filter(filter).with_writer(std::io::stdout).init();
+    tracing_subscriber::registry().with(filter).with(lines.with_writer(std::io::stdout)).init();
     Ok(())
 }
 
