@@ -506,7 +506,13 @@ struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
+    /// Adds a value without white space around it, also that of Latin-1, which is no white space in
+    /// HTTP: servers that decode a field and strip it see one value for all its spellings.
     fn add(&mut self, value: &'a [u8]) {
+        let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | 0x85 | 0xa0);
+        let start = value.iter().position(|byte| !is_space(byte)).unwrap_or(value.len());
+        let end = value.iter().rposition(|byte| !is_space(byte)).map_or(start, |last| last + 1);
+        let value = &value[start..end];
         self.differ |= *self.first.get_or_insert(value) != value;
     }
 

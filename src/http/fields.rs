@@ -3,7 +3,7 @@
 //! Guarantees: framing and hop-by-hop fields never cross, nor any field that `Connection` names
 //! (RFC 9110, section 7.6.1). All other fields keep their order and lines.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{borrow::Cow, collections::HashMap, net::IpAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
@@ -14,6 +14,8 @@ use super::{
 };
 use crate::http::error::{Error, Kind};
 
+/// Limit on the digits of a length.
+pub(super) const LENGTH_DIGITS: usize = 18;
 /// Longest name that is put into lower case without memory of its own.
 const USUAL_NAME: usize = 64;
 
@@ -60,7 +62,8 @@ fn doubt_about_length(headers: &HeaderList) -> Option<&'static str> {
     if lengths.next().is_some() {
         return Some("more than one Content-Length");
     }
-    let digits = !length.is_empty() && length.iter().all(u8::is_ascii_digit);
+    let digits =
+        (1..=LENGTH_DIGITS).contains(&length.len()) && length.iter().all(u8::is_ascii_digit);
     (!digits).then_some("Content-Length is not a number")
 }
 
@@ -194,9 +197,9 @@ pub fn is_framing(name: &HeaderName) -> bool {
 
 /// Announced trailers that may cross. HTTP/1.1 clients get no others.
 pub(super) fn trailer_that_may_cross(announced: &[u8]) -> Option<HeaderValue> {
-    let names =
-        str::from_utf8(announced).ok()?.split(',').map(|name| name.trim().to_ascii_lowercase());
-    let names: Vec<String> = names.filter(|name| !name.is_empty() && may_trail(name)).collect();
+    let announced = str::from_utf8(announced).ok()?.to_ascii_lowercase();
+    let names = announced.split(',').map(str::trim);
+    let names: Vec<&str> = names.filter(|name| !name.is_empty() && may_trail(name)).collect();
     HeaderValue::from_str(&names.join(", ")).ok().filter(|value| !value.is_empty())
 }
 
@@ -212,7 +215,7 @@ fn may_trail(name: &str) -> bool {
         && !is_hop_by_hop
         && !credential
         && !before
-        && !is_sensitive(&name.replace('_', "-"))
+        && !is_sensitive(&unified(name))
 }
 
 /// Removes fields that may not be trailers, in either direction.
@@ -341,9 +344,28 @@ fn is_option(token: &[u8]) -> bool {
 }
 
 /// Returns true if some servers would read a name as a framing or forwarding field, because they
-/// take `_` for `-`.
+/// have one sign for `-` and others (RFC 3875, section 4.1.18): WSGI and CGI take `_` for `-`, PHP
+/// also `.`, and lighttpd every sign.
 pub(super) fn is_lookalike(name: &str) -> bool {
-    name.contains('_') && is_sensitive(&name.replace('_', "-"))
+    has_other_sign(name.as_bytes()) && is_sensitive(&unified(name))
+}
+
+/// Returns true if a name has a sign that is not `-`.
+fn has_other_sign(name: &[u8]) -> bool {
+    name.iter().any(|byte| unified_byte(*byte) != *byte)
+}
+
+/// Name as the servers see it that have one sign for all.
+fn unified(name: &str) -> Cow<'_, str> {
+    if !has_other_sign(name.as_bytes()) {
+        return Cow::Borrowed(name);
+    }
+    let letter = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
+    Cow::Owned(name.chars().map(letter).collect())
+}
+
+fn unified_byte(byte: u8) -> u8 {
+    if byte.is_ascii_alphanumeric() { byte } else { b'-' }
 }
 
 fn is_sensitive(name: &str) -> bool {
@@ -351,11 +373,11 @@ fn is_sensitive(name: &str) -> bool {
     names.contains(&name) || is_claim(name) || name.starts_with("remote-")
 }
 
-/// Returns true if a field looks like one that a limit counts by, to servers that turn `-` into `_`
-/// (RFC 3875, section 4.1.18): a client could choose which of the two is counted.
+/// Returns true if a field looks like one that a limit counts by, to servers that have one sign for
+/// `-` and others ([`is_lookalike`]): a client could choose which of the two is counted.
 #[must_use]
 pub fn looks_counted(headers: &HeaderList, counted: &[HeaderName]) -> bool {
-    let unified = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    let unified = |byte: &u8| unified_byte(byte.to_ascii_lowercase());
     let alike = |one: &[u8], other: &[u8]| {
         one.len() == other.len() && one.iter().map(unified).eq(other.iter().map(unified))
     };
@@ -363,6 +385,20 @@ pub fn looks_counted(headers: &HeaderList, counted: &[HeaderName]) -> bool {
         headers
             .iter()
             .any(|field| alike(field.name, name) && !field.name.eq_ignore_ascii_case(name))
+    })
+}
+
+/// Returns true if `Connection` hides a field that a limit counts by from the endpoint: a client
+/// could choose a new bucket for each request, and the endpoint would see none of its choices.
+#[must_use]
+pub fn hides_counted(headers: &HeaderList, counted: &[HeaderName]) -> bool {
+    if counted.is_empty() || !headers.contains(KnownName::Connection) {
+        return false;
+    }
+    let hidden = Hidden::by(headers);
+    headers.iter().enumerate().any(|(index, field)| {
+        let is_it = |name: &HeaderName| field.name.eq_ignore_ascii_case(name.as_str().as_bytes());
+        hidden.hides(index) && counted.iter().any(is_it)
     })
 }
 
@@ -489,6 +525,38 @@ mod tests {
             assert!(!crossed.contains_key(name), "{name}");
         }
         assert_eq!(crossed["a_b"], "kept");
+    }
+
+    /// CGI has one sign for all, and PHP reads some of them so.
+    #[test]
+    fn lookalikes_with_any_sign_of_a_token_never_cross() {
+        for sign in "!#$%&'*+.^_`|~".chars() {
+            for name in
+                ["x-forwarded-for", "x-real-ip", "remote-user", "content-length", "x-request-id"]
+            {
+                let other = name.replace('-', &sign.to_string());
+                for trusted in [false, true] {
+                    let crossed = forwarded(&[(&other, "1.1.1.1"), ("x-kept", "1")], trusted);
+                    assert!(!crossed.contains_key(&other), "{other}");
+                    assert!(crossed.contains_key("x-kept"));
+                }
+                assert!(!may_trail(&other), "{other}");
+            }
+            let counted = [HeaderName::from_static("x-api-key")];
+            let looks = |name: String| looks_counted(&headers(&[(&name, "1")]), &counted);
+            assert!(looks(format!("x{sign}api-key")) && looks(format!("X-Api{sign}Key")));
+            assert!(!looks("X-API-KEY".to_owned()) && !looks(format!("x{sign}apikey")));
+        }
+    }
+
+    #[test]
+    fn counted_field_is_not_hidden_by_connection() {
+        let counted = [HeaderName::from_static("x-api-key")];
+        let hides = |options: &str| {
+            hides_counted(&headers(&[("connection", options), ("x-api-key", "1")]), &counted)
+        };
+        assert!(hides("X-Api-Key") && hides("close, x-api-KEY"));
+        assert!(!hides("close") && !hides("x-other") && !hides(""));
     }
 
     #[test]

@@ -446,7 +446,10 @@ impl Headers for HeaderList {
 impl From<&HeaderMap> for HeaderList {
     fn from(map: &HeaderMap) -> Self {
         let mut list = Self { lines: Vec::with_capacity(map.len()), ..Self::default() };
-        map.iter().for_each(|(name, value)| list.append(name, value));
+        for (name, value) in map {
+            let (name, value) = (name.as_str(), line::trim(value.as_bytes()));
+            list.push(name, KnownName::of(name.as_bytes()), value);
+        }
         list
     }
 }
@@ -509,6 +512,16 @@ mod tests {
         assert_eq!(list.get(KnownName::Te), None);
         assert_eq!(list.values("X-a").collect::<Vec<_>>(), [b"1", b"2"]);
         assert_eq!(format!("{:?}", read(b"A: b\r\n")), r#"{"A": "b"}"#);
+    }
+
+    /// Some servers of HTTP/2 send white space, which would not belong to the value in HTTP/1.1.
+    #[test]
+    fn value_from_a_map_loses_surrounding_space() {
+        let map = HeaderMap::from_iter([
+            (http::header::ETAG, HeaderValue::from_static(" \t\"a\" ")),
+            (http::header::AGE, HeaderValue::from_static("")),
+        ]);
+        assert_eq!(written(&HeaderList::from(&map)), "etag: \"a\"\r\nage: \r\n");
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::{
     },
     http::{
         error::{Error, Kind},
-        fields::{has_looped, id_of, is_grpc, looks_counted},
+        fields::{has_looped, hides_counted, id_of, is_grpc, looks_counted},
         forwarded::{Identity, Outbound},
         framing::field_list::Unfit,
         known_name::KnownName,
@@ -243,6 +243,12 @@ fn checked(
         return Err(Error::new(
             Kind::HttpRequestError,
             "a header's name resembles one that a key counts",
+        ));
+    }
+    if hides_counted(&head.headers, &route.counted) {
+        return Err(Error::new(
+            Kind::HttpRequestError,
+            "`Connection` names a header that a key counts",
         ));
     }
     let body = visit.body.get_or_insert_default();

@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use http::HeaderName;
+use http::{HeaderName, header};
 
 use super::{header_edits::Edits, reply::RejectSettings};
 use crate::{
@@ -40,12 +40,15 @@ fn enforced(gate: &Gate) -> impl Iterator<Item = &Rule> {
     gate.rules().iter().filter(|rule| rule.settings().mode == Mode::Enforce)
 }
 
-/// Header fields by which the enforced rules of a gate count.
+/// Header fields by which the enforced rules of a gate count, by a whole field or a cookie.
 #[must_use]
 pub fn counted_by(gate: &Gate) -> Vec<HeaderName> {
     let parts = enforced(gate).flat_map(|rule| &rule.zone().settings().key.parts);
-    let fields = parts
-        .filter_map(|part| if let Part::Header(name) = part { Some(name.clone()) } else { None });
+    let fields = parts.filter_map(|part| match part {
+        Part::Header(name) => Some(name.clone()),
+        Part::Cookie(_) => Some(header::COOKIE),
+        _ => None,
+    });
     fields.collect()
 }
 

@@ -102,7 +102,6 @@ async fn lingering_takes_the_rest_of_every_refused_upload() {
 async fn client_that_announced_its_last_request_is_not_waited_for() {
     for head in [
         "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
-        "GET / HTTP/1.0\r\nhost: a\r\n\r\n",
         "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok",
     ] {
         on_edge(&[], |edge| async move {

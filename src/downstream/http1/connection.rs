@@ -36,7 +36,7 @@ use crate::{
     },
     http::{
         error::Error,
-        fields::awaits_continue,
+        fields::{ConnectionOptions, awaits_continue},
         framing::{
             Flaw,
             request_head::{HeadReader, RequestHead},
@@ -46,6 +46,10 @@ use crate::{
     },
     runtime::io::CutReason,
 };
+
+/// Longest response behind which a connection closes without lingering. The kernel sends as much
+/// without waiting for the client (RFC 6928), so a byte that comes later resets nothing unsent.
+const AT_ONCE: usize = 12 * 1024;
 
 /// Settings of a connection.
 pub struct ConnectionSettings<'a> {
@@ -63,7 +67,7 @@ enum Ended {
     Cut,
     /// It closes. The client may be within a request if `owes` is true.
     Closing { owes: bool },
-    /// The client announced that its request was the last, and all of it was read.
+    /// The client said `close`, all of its request was read, and the response was short.
     Finished,
     /// A head was refused.
     Refused(Flaw),
@@ -204,6 +208,7 @@ where
     async fn exchange(&self, head: RequestHead) -> Option<Ended> {
         let conn = self.conn;
         let form = ResponseForm::of(&head.parts, head.persists);
+        let client_closes = ConnectionOptions::of(&head.parts.headers).close;
         let (body, upload) = match head.body.has_ended() {
             true => (IncomingBody::Nothing, None),
             false => {
@@ -241,7 +246,7 @@ where
                 return Some(Ended::Gone);
             }
         };
-        self.respond(response, form, upload, writer).await
+        self.respond(response, form, upload, writer, client_closes).await
     }
 
     async fn respond(
@@ -250,8 +255,9 @@ where
         mut form: ResponseForm,
         upload: Option<Rc<BodyState>>,
         mut writer: ResponseWriter,
+        client_closes: bool,
     ) -> Option<Ended> {
-        let (conn, client_closes) = (self.conn, !form.persists);
+        let conn = self.conn;
         conn.interim().end();
         form.persists &= !conn.state().is_draining();
         if let Some(upload) = &upload {
@@ -284,7 +290,7 @@ where
             Some(upload) => upload.has_ended(),
         };
         let owes = !is_whole || conn.has_ahead();
-        if !owes && client_closes {
+        if !owes && client_closes && writer.size() <= AT_ONCE {
             return Some(Ended::Finished);
         }
         if !persists || !is_whole {

@@ -43,6 +43,8 @@ pub struct ResponseWriter {
     trailers: Vec<HeaderName>,
     /// True once all of the response was taken.
     ended: bool,
+    /// Bytes of head and body so far.
+    size: usize,
     flushed: bool,
 }
 
@@ -67,6 +69,7 @@ impl ResponseWriter {
             framing: ResponseFraming::Nothing,
             trailers: Vec::new(),
             ended: false,
+            size: 0,
             flushed: true,
         }
     }
@@ -94,7 +97,15 @@ impl ResponseWriter {
         self.flushed = false;
         let text = self.out.text();
         text.reserve(HEAD);
-        write_head(text, form, head, self.framing, &size)
+        let persists = write_head(text, form, head, self.framing, &size);
+        self.size = self.out.copied();
+        persists
+    }
+
+    /// Bytes of head and body that were added.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
     }
 
     /// Returns true once all of the response was taken.
@@ -118,6 +129,7 @@ impl ResponseWriter {
             return Ok(());
         }
         self.flushed = false;
+        self.size = self.size.saturating_add(data.len());
         let end: &'static [u8] = match &mut self.framing {
             ResponseFraming::Chunked => {
                 write_size(self.out.text(), data.len());

@@ -6,10 +6,11 @@ use std::borrow::Cow;
 use http::Uri;
 
 use super::{flaw::Flaw, line};
-use crate::http::{fields::ConnectionOptions, header_list::HeaderList, known_name::KnownName};
-
-/// Limit on the digits of a length.
-const LENGTH_DIGITS: usize = 18;
+use crate::http::{
+    fields::{ConnectionOptions, LENGTH_DIGITS},
+    header_list::HeaderList,
+    known_name::KnownName,
+};
 
 /// Facts of a head so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
