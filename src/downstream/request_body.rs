@@ -14,6 +14,7 @@ use std::{
 use bytes::Bytes;
 use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
+use tokio::sync::oneshot;
 
 use super::{
     http1::body::{BodyError, ConnectionBody},
@@ -33,20 +34,28 @@ pub enum IncomingBody {
 
 /// Body on a stream.
 pub struct StreamBody {
-    stream: RecvStream,
+    /// Taken when the body is dropped.
+    stream: Option<RecvStream>,
     /// Bytes to come, if the request has a length.
     left: Option<u64>,
     data_ended: bool,
     /// Sender of `100 Continue`, if the client waits for it.
     invites: Option<Rc<Reply>>,
+    /// Receiver of the stream when the body is dropped.
+    leftover: Option<oneshot::Sender<RecvStream>>,
 }
 
 impl StreamBody {
     /// Wraps the data of a stream, with its length if the request has one. `invites` is asked to
-    /// send `100 Continue`.
+    /// send `100 Continue`, and `leftover` gets the stream back when the body is dropped.
     #[must_use]
-    pub fn new(stream: RecvStream, length: Option<u64>, invites: Option<Rc<Reply>>) -> Self {
-        Self { stream, left: length, data_ended: false, invites }
+    pub fn new(
+        stream: RecvStream,
+        length: Option<u64>,
+        invites: Option<Rc<Reply>>,
+        leftover: Option<oneshot::Sender<RecvStream>>,
+    ) -> Self {
+        Self { stream: Some(stream), left: length, data_ended: false, invites, leftover }
     }
 
     fn poll_frame(
@@ -58,18 +67,28 @@ impl StreamBody {
         if let Some(reply) = self.invites.take() {
             reply.send_continue();
         }
+        let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
         if !self.data_ended {
-            if let Some(data) = ready!(self.stream.poll_data(context)) {
+            if let Some(data) = ready!(stream.poll_data(context)) {
                 let data = data?;
                 self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
                 // The data was taken, so the client may send as much again.
-                self.stream.flow_control().release_capacity(data.len())?;
+                stream.flow_control().release_capacity(data.len())?;
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
             self.data_ended = true;
         }
-        let trailers = ready!(self.stream.poll_trailers(context))?;
+        let trailers = ready!(stream.poll_trailers(context))?;
         Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+}
+
+impl Drop for StreamBody {
+    fn drop(&mut self) {
+        if let (Some(stream), Some(leftover)) = (self.stream.take(), self.leftover.take()) {
+            // Without a receiver the stream is dropped, and with it the rest of the request.
+            let _unsent = leftover.send(stream);
+        }
     }
 }
 
@@ -100,7 +119,7 @@ impl Body for IncomingBody {
         match self {
             Self::Nothing => true,
             Self::Connection(body) => body.is_end_stream(),
-            Self::Stream(body) => body.stream.is_end_stream(),
+            Self::Stream(body) => body.stream.as_ref().is_none_or(RecvStream::is_end_stream),
         }
     }
 

@@ -37,6 +37,7 @@ mod http2_interim;
 mod http2_limits;
 mod http2_slow;
 mod http2_tls;
+mod http2_unread;
 mod http2_uploads;
 mod http2_waits;
 mod http2_whole;

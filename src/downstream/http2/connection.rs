@@ -32,11 +32,13 @@ use tokio::time::Instant;
 use tower::BoxError;
 
 use super::{
+    STREAM_WINDOW,
     allowance::{Allowance, ONE},
     metered_io::{Meter, MeteredIo, STREAMS},
     ping::PingTimer,
     response::{Reply, SendError},
     scheduler::{STREAMS_A_TURN, StreamScheduler},
+    unread::UnreadBody,
 };
 use crate::{
     downstream::{
@@ -71,8 +73,6 @@ pub const LASTING: Duration = Duration::from_millis(100);
 /// Time that streams are accepted after GOAWAY from a client that has not acknowledged the PING
 /// behind it, as it may not have seen it.
 const UNDER_WAY: Duration = Duration::from_secs(1);
-/// Receive window of a stream.
-const STREAM_WINDOW: u32 = 256 * 1024;
 /// Receive window of the connection.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Bytes of a response kept for a stream without window.
@@ -290,7 +290,10 @@ where
         let (stream, began) = (self.streams.open(), Instant::now());
         let reply = Rc::new(Reply::new(sender, &head.method, &self.meter));
         let invites = awaits_continue(&head.headers).then(|| Rc::clone(&reply));
-        let body = IncomingBody::Stream(StreamBody::new(stand_in.into_body(), length, invites));
+        let incoming = stand_in.into_body();
+        // A request that is complete leaves nothing behind.
+        let (leftover, unread) = (!incoming.is_end_stream()).then(UnreadBody::new).unzip();
+        let body = IncomingBody::Stream(StreamBody::new(incoming, length, invites, leftover));
         let malformed = unfit.is_some();
         let answering = Box::pin((self.answer)(
             RequestChannel::stream(&stream.state, Some(&reply)),
@@ -301,6 +304,10 @@ where
         self.scheduler.add(async move {
             let carried = reply.carry(&stream.state, answering).await;
             stream.streams.note(&carried, began, malformed);
+            // Without a response the stream was reset already.
+            if let Some(unread) = unread.filter(|_| carried.is_ok()) {
+                unread.discard(&stream.state).await;
+            }
         });
     }
 }

@@ -6,3 +6,7 @@ pub mod metered_io;
 pub mod ping;
 pub mod response;
 pub mod scheduler;
+pub mod unread;
+
+/// Receive window of a stream.
+const STREAM_WINDOW: u32 = 256 * 1024;

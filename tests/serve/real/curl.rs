@@ -1,6 +1,6 @@
 //! curl, whose nghttp2 takes a response by the letter.
 
-use crate::{process::Weir, programs::CURL, upstream::answering};
+use crate::{certificates::Authority, http1, process::Weir, programs::CURL, upstream::answering};
 
 fn ask(version: &str, response: &'static str, more: &[&str]) -> String {
     let upstream = answering(|_| response.as_bytes().to_vec());
@@ -43,5 +43,63 @@ fn curl_gets_through_with_a_large_cookie() {
     let cookie = format!("cookie: a={}", "v".repeat(16_384));
     for (version, shown) in [("--http2-prior-knowledge", "2"), ("--http1.1", "1.1")] {
         assert_eq!(ask(version, ok, &["--header", &cookie]), format!("200 {shown}"));
+    }
+}
+
+/// What curl makes of an upload of this many bytes that is rejected, time after time.
+fn rejected(url: &str, length: usize, more: &[&str]) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let body = folder.path().join("body");
+    std::fs::write(&body, vec![b'x'; length]).expect("room on the disk");
+    let data = format!("@{}", body.display());
+    let args = [
+        "--silent",
+        "--show-error",
+        "--max-time",
+        "20",
+        "--output",
+        "/dev/null",
+        "--write-out",
+        "%{http_code} ",
+        "--data-binary",
+        &data,
+    ];
+    let codes = (0..10).map(|_| CURL.prints(&[&args, more, &[url]].concat(), &[]));
+    codes.collect::<Vec<_>>().join(" ")
+}
+
+/// curl 7.88 reports a stream error if it reads the response and a reset together.
+#[test]
+fn curl_reads_the_response_to_a_rejected_upload_over_http2() {
+    let authority = Authority::new();
+    authority.issue("weir", &["127.0.0.1"]);
+    let [cert, key, ca] =
+        ["weir.pem", "weir.key", "ca.pem"].map(|name| authority.path(name).display().to_string());
+    let upstream = answering(|_| b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec());
+    for tls in [true, false] {
+        let listener = if tls {
+            format!(
+                "{{ address: '127.0.0.1:0', tls: {{ certificates: [ {{ cert: '{cert}', key: '{key}' }} ] }} }}"
+            )
+        } else {
+            "'127.0.0.1:0'".to_owned()
+        };
+        let weir = Weir::run(&format!(
+            "listeners: [ {listener} ]\nzones: {{ none: {{ key: global, rate: 1r/d }} }}\naccess_log: {{ to: none }}\n\
+             routes: [ {{ path: /, upstream: 'http://{upstream}', limits: [ {{ zone: none }} ] }} ]\n"
+        ));
+        let (url, more) = if tls {
+            (format!("https://{}/", weir.address), ["--http2", "--cacert", &ca])
+        } else {
+            assert_eq!(http1::get(weir.address, "/").status, 200);
+            let url = format!("http://{}/", weir.address);
+            (url, ["--http2-prior-knowledge", "--max-redirs", "0"])
+        };
+        // The only request of the day.
+        let _first = rejected(&url, 1, &more);
+        for length in [1_000, 100_000, 900_000] {
+            let codes = rejected(&url, length, &more);
+            assert_eq!(codes, ["503"; 10].join(" "), "{url} {length}");
+        }
     }
 }
