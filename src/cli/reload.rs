@@ -15,7 +15,7 @@ use super::{
 use crate::{
     config,
     process::control::{self, ControlError},
-    runtime::hint::hinted,
+    runtime::hint::{HintedError, hinted},
 };
 
 /// Time-out for the proxy.
@@ -37,26 +37,28 @@ impl Reload {
             Err(ControlError::NoProcess) => {
                 // The socket is named by the path of the file. A process that was given another
                 // path to it is found by its admin port.
-                self.ask_admin("there is no `admin.address` either", "send the process HUP")
+                let file = self.which.path();
+                self.ask_admin(&hinted(
+                    format!("no running weir serves `{}`", file.display()),
+                    "pass the file that `weir run` got, like `-c FILE`, or send the process HUP",
+                ))
             }
-            Err(error @ ControlError::Foreign) => self.ask_admin(
-                &error.to_string(),
-                "run the command as the user weir runs as, or send the process HUP",
-            ),
+            Err(error @ ControlError::Foreign) => self.ask_admin(&hinted(
+                error,
+                "run the command as root or as the user weir runs as, or send the process HUP",
+            )),
             Err(error @ ControlError::Silent(_)) => report_error(&error, Outcome::Unreachable),
         }
     }
 
-    /// Asks the admin listener that the file names; without one it fails for `reason`.
-    fn ask_admin(&self, reason: &str, hint: &str) -> Outcome {
+    /// Asks the admin listener that the file names; without one it fails with `error`.
+    fn ask_admin(&self, error: &HintedError) -> Outcome {
         let loaded = match usable(config::load(&self.which.path(), &self.which.sets)) {
             Ok(loaded) => loaded,
             Err(outcome) => return outcome,
         };
         let Some(admin) = loaded.config.admin else {
-            let file = self.which.path();
-            let message = format!("no process of this user serves `{}`: {reason}", file.display());
-            return report_hinted(&hinted(message, hint), Outcome::Unreachable);
+            return report_hinted(error, Outcome::Unreachable);
         };
         match ask(admin) {
             Ok((status, text)) => outcome_of(status, &text),

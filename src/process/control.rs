@@ -5,8 +5,9 @@
 //! It is an abstract unix socket, named by a digest of the absolute path of the file: nothing of it
 //! stays on disk, and it ends with its process. It speaks the protocol of the admin listener.
 //!
-//! Guarantee: either side trusts only processes of its own user (`SO_PEERCRED`); any process of the
-//! machine may use the name.
+//! Guarantee: a process obeys only its own user and root, and a command believes only processes of
+//! its own user, or any if it is run by root (`SO_PEERCRED`). Any process of the machine may use the
+//! name.
 
 use std::{
     ffi::OsStr,
@@ -64,15 +65,23 @@ pub fn bind(file: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Returns true if the peer is a process of this user that is visible from here: one in another
-/// container has process id 0.
+/// User id of root.
+const ROOT: u32 = 0;
+
+/// Returns true if the peer is a command of this user, or of root, who may stop this process anyway.
+/// It has to be visible from here: one in another container has process id 0.
 ///
 /// # Errors
 /// When the kernel does not tell.
-pub fn is_ours(end: &tokio::net::UnixStream) -> io::Result<bool> {
+pub fn may_command(end: &tokio::net::UnixStream) -> io::Result<bool> {
     let peer = end.peer_cred()?;
     // The kernel reports these credentials, so the peer cannot choose them.
-    Ok(peer.uid() == geteuid().as_raw() && peer.pid() != Some(0))
+    Ok(is_allowed(peer.uid(), geteuid().as_raw()) && peer.pid() != Some(0))
+}
+
+/// Returns true if a command of `user` may be obeyed by a process of `owner`.
+fn is_allowed(user: u32, owner: u32) -> bool {
+    user == owner || user == ROOT
 }
 
 /// Asks the process that serves `file`; returns status and text of its response. Connecting, asking
@@ -86,7 +95,7 @@ pub fn ask(file: &Path, question: &str, limit: Duration) -> Result<(u16, String)
         io::ErrorKind::ConnectionRefused => ControlError::NoProcess,
         _ => ControlError::Silent(error),
     })?;
-    let mut stream = ours(stream)?.ok_or(ControlError::Foreign)?;
+    let mut stream = believed(stream)?.ok_or(ControlError::Foreign)?;
     // A process that accepts and then hangs must not keep the command for ever.
     stream.set_read_timeout(Some(limit))?;
     stream.set_write_timeout(Some(limit))?;
@@ -107,16 +116,18 @@ fn connect(name: &SocketAddr, limit: Duration) -> io::Result<UnixStream> {
     Ok(OwnedFd::from(socket).into())
 }
 
-/// Returns the connection if [`is_ours`]; only tokio's streams give the peer credentials.
-fn ours(stream: UnixStream) -> io::Result<Option<UnixStream>> {
+/// Returns the connection if this command [`is_allowed`] to command the process, which would refuse
+/// it otherwise; only tokio's streams give the peer credentials.
+fn believed(stream: UnixStream) -> io::Result<Option<UnixStream>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let _entered = runtime.enter();
     stream.set_nonblocking(true)?;
     let stream = tokio::net::UnixStream::from_std(stream)?;
-    let is_ours = is_ours(&stream)?;
+    let peer = stream.peer_cred()?;
+    let is_believed = is_allowed(geteuid().as_raw(), peer.uid()) && peer.pid() != Some(0);
     let stream = stream.into_std()?;
     stream.set_nonblocking(false)?;
-    Ok(is_ours.then_some(stream))
+    Ok(is_believed.then_some(stream))
 }
 
 /// Reads a response to its end: status and text.
@@ -131,7 +142,8 @@ pub fn response(stream: impl Read) -> io::Result<(u16, String)> {
     let (head, body) = response.split_once("\r\n\r\n").ok_or_else(strange)?;
     let status =
         head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(strange)?;
-    Ok((status, body.to_owned()))
+    // The text is shown in a terminal, and root may have asked a process of any user.
+    Ok((status, body.replace(|letter: char| letter.is_control() && letter != '\n', " ")))
 }
 
 #[cfg(test)]
@@ -158,6 +170,18 @@ mod tests {
             (0..8).map_while(|_| connect(&name(&file).expect("a name"), limit).ok()).collect();
         assert!(waiting.len() < 8, "the queue is full");
         assert!(matches!(ask(&file, "GET /", limit), Err(ControlError::Silent(_))));
+    }
+
+    #[test]
+    fn control_socket_is_for_its_user_and_root() {
+        assert!(is_allowed(1_000, 1_000) && is_allowed(ROOT, 1_000) && is_allowed(ROOT, ROOT));
+        assert!(!is_allowed(1_001, 1_000) && !is_allowed(1_000, ROOT));
+    }
+
+    #[test]
+    fn control_response_shows_no_control_characters() {
+        let text = b"HTTP/1.1 200 OK\r\n\r\na\x1b[2Jb\n";
+        assert_eq!(response(&text[..]).ok(), Some((200, "a [2Jb\n".to_owned())));
     }
 
     #[test]

@@ -163,7 +163,7 @@ impl Running {
         let socket = || -> Option<io::Result<AdminSocket>> {
             let again = self.control.as_ref()?.try_clone();
             let listener = again.and_then(tokio::net::UnixListener::from_std);
-            Some(listener.map(|listener| AdminSocket::Socket(listener, control::is_ours)))
+            Some(listener.map(|listener| AdminSocket::Socket(listener, control::may_command)))
         };
         let entrances = [port, socket()].into_iter().flatten();
         let open = |entrance: io::Result<AdminSocket>| match entrance {

@@ -196,7 +196,48 @@ fn reload_needs_no_admin_address_and_no_variables_of_the_file() {
     assert!(String::from_utf8_lossy(&reload.stderr).contains("did you mean `upstream`?"));
 }
 
-/// Only who has the user of the process: here by root, or not at all.
+#[test]
+fn reload_of_a_file_that_no_process_serves_names_the_remedy() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text =
+        "listeners: [ \"127.0.0.1:0\" ]\nroutes: [ { path: /, upstream: \"http://a:1\" } ]\n";
+    let file = crate::process::written(&folder, text);
+    let reload = output(&["reload", "-c", &file]);
+    let expected = format!(
+        "error: no running weir serves `{file}`, hint: pass the file that `weir run` got, like \
+        `-c FILE`, or send the process HUP\n"
+    );
+    assert_eq!(
+        (reload.status.code(), String::from_utf8_lossy(&reload.stderr)),
+        (Some(5), expected.into())
+    );
+}
+
+/// Where the tests are root's.
+#[test]
+fn reload_by_root_reaches_a_process_of_another_user() {
+    let Some((mut command, folder)) = crate::process::as_nobody() else { return };
+    let (upstream, _) = noting();
+    let text = |path: &str| {
+        format!(
+            "routes: [ {{ path: {path}, upstream: \"http://{upstream}\" }} ]\nlisteners: [ \"127.0.0.1:0\" ]\n"
+        )
+    };
+    let file = crate::process::written(&folder, &text("/"));
+    let command = command.args(["run", "-c", &file]).stderr(std::process::Stdio::piped());
+    let weir = Weir::start(command, folder);
+    weir.rewrite(&text("/new"));
+    let reload = output(&["reload", "-c", &file]);
+    assert_eq!(
+        (reload.status.code(), &*reload.stdout),
+        (Some(0), &b"configuration reloaded\n"[..]),
+        "{reload:?}"
+    );
+    assert_eq!([get(weir.address, "/").status, get(weir.address, "/new").status], [404, 200]);
+    assert_eq!(healthcheck(&weir), Some(0));
+}
+
+/// Only who has the user of the process, or is root: here root has it.
 #[test]
 fn control_socket_is_for_the_same_user() {
     use std::os::unix::fs::PermissionsExt;
