@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     arguments::ConfigArgs,
-    outcome::{Outcome, print, print_problems},
+    outcome::{Outcome, print, print_problems, some},
 };
 use crate::{
     config::{self, Config, Loaded, Problems, problem::Severity},
@@ -57,7 +57,11 @@ impl Check {
 #[must_use]
 fn summary(name: &str, loaded: &Loaded) -> String {
     let config = &loaded.config;
-    let mut text = format!("{name} is fine\n");
+    let warnings = match loaded.warnings.warnings() {
+        0 => String::new(),
+        count => format!(", {}", some(count, "warning")),
+    };
+    let mut text = format!("{name} is valid{warnings}\n");
     let listeners: Vec<String> = config.listeners.iter().map(listener).collect();
     text += &format!("listeners  {}\n", listeners.join(", "));
     for (index, route) in config.routes.iter().enumerate() {

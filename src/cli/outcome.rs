@@ -109,7 +109,8 @@ pub fn print_problems(problems: &Problems) {
 }
 
 /// Formats a count: `1 error`, `2 errors`.
-fn some(count: usize, noun: &str) -> String {
+#[must_use]
+pub fn some(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 

@@ -27,7 +27,7 @@ fn printing(folder: &tempfile::TempDir) -> Vec<(Vec<String>, &'static str)> {
         (words("--version"), concat!("weir ", env!("CARGO_PKG_VERSION"), "\n")),
         (words("config schema"), "\"$schema\""),
         (vec!["config".into(), "show".into(), "-c".into(), config.clone()], "127.0.0.1:0"),
-        (vec!["check".into(), "-c".into(), config], "is fine\n"),
+        (vec!["check".into(), "-c".into(), config], "is valid\n"),
     ]
 }
 
