@@ -14,11 +14,12 @@ use std::{
 
 use super::{
     arguments::ConfigArgs,
-    outcome::{Outcome, report_error, usable},
+    outcome::{Outcome, report_error, report_hinted, usable},
 };
 use crate::{
     config::{self, Config},
     process::control::{self, ControlError},
+    runtime::hint::hinted,
 };
 
 /// Time-out for connecting, asking and the response, each.
@@ -59,9 +60,13 @@ impl Healthcheck {
             Err(outcome) => return outcome,
         };
         let Some((listener, question)) = probe_target(&loaded.config) else {
-            let message = "no process of this user serves the file, and every listener speaks TLS or wants a PROXY header, \
-                           hint: set `admin.address`, like `127.0.0.1:9900`";
-            return report_error(&io::Error::other(message), Outcome::Failed);
+            let message = format!(
+                "no running weir that serves `{}` accepts this command, and every listener speaks \
+                TLS or wants a PROXY header",
+                self.which.path().display()
+            );
+            let hint = "set `admin.address`, like `127.0.0.1:9900`";
+            return report_hinted(&hinted(message, hint), Outcome::Failed);
         };
         match ask(listener, question) {
             Ok(()) => Outcome::Fine,
