@@ -8,7 +8,10 @@ use super::{
     run::serve,
 };
 use crate::{
-    config::{self, resolve::address},
+    config::{
+        self,
+        resolve::address::{self, AddressError},
+    },
     demo,
     process::App,
 };
@@ -22,8 +25,19 @@ const MORE_ADDRESSES: u8 = 6;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Demo {
     /// Address to listen on, like :8080 or 127.0.0.1:8080
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = with_hint(address::listener))]
-    listen: SocketAddr,
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = with_hint(listen))]
+    listen: Listen,
+}
+
+/// Address to listen on, with its text: `:8080` is an address of each family.
+#[derive(Clone, Debug)]
+struct Listen {
+    text: String,
+    address: SocketAddr,
+}
+
+fn listen(text: &str) -> Result<Listen, AddressError> {
+    address::listener(text).map(|address| Listen { text: text.to_owned(), address })
 }
 
 impl Demo {
@@ -36,7 +50,7 @@ impl Demo {
         };
         let sets = [
             // Applied as `--set` would be: everything else is config/demo.yaml as it stands.
-            format!("listeners.0={}", self.listen),
+            format!("listeners.0='{}'", self.listen.text),
             format!("upstreams.sample.endpoints.0=http://{upstream}"),
             "access_log.to=none".to_owned(),
             "log.level=warn".to_owned(),
@@ -46,7 +60,7 @@ impl Demo {
             Err(outcome) => return outcome,
         };
         serve(config, None, |app| {
-            let address = first_address(app).unwrap_or(self.listen);
+            let address = first_address(app).unwrap_or(self.listen.address);
             listen_beside(app, address);
             // A reader that has closed its pipe does not stop the demo.
             let _ = print(&greeting(reachable(address), &program()));

@@ -181,6 +181,17 @@ fn greeting_names_an_address_to_type() {
     assert!(!demo.greeting.contains("0.0.0.0"), "{}", demo.greeting);
 }
 
+/// As a listener `:8080` of a file does.
+#[test]
+fn demo_on_a_port_alone_listens_on_both_families() {
+    let port = Demo::start_on(":0").address.port();
+    let demo = Demo::start_on(&format!(":{port}"));
+    for address in [format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
+        std::net::TcpStream::connect(&address).unwrap_or_else(|error| panic!("{address}: {error}"));
+    }
+    assert!(demo.greeting.contains(&format!("http://127.0.0.1:{port}")), "{}", demo.greeting);
+}
+
 #[test]
 fn listen_takes_the_addresses_that_listeners_take() {
     use clap::Parser as _;
