@@ -64,7 +64,7 @@ fn taken_hint(source: &io::Error) -> Option<&'static str> {
             Some("another program listens there; stop it or choose another port")
         }
         io::ErrorKind::PermissionDenied => {
-            Some("ports below 1024 need a privilege; choose a higher one")
+            Some("a port below 1024 needs `CAP_NET_BIND_SERVICE`; grant it or choose a higher port")
         }
         io::ErrorKind::AddrNotAvailable => Some("this machine has no such address"),
         _ => None,
@@ -83,4 +83,18 @@ pub enum HandoverError {
     /// The state did not arrive.
     #[error("the old process did not hand over its state: {0}")]
     State(#[from] StateError),
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::process::start_error::*;
+
+    #[test]
+    fn bind_hint_names_the_capability_for_a_low_port() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 80));
+        let refused = StartError::Bind { address, source: io::ErrorKind::PermissionDenied.into() };
+        let hint =
+            "a port below 1024 needs `CAP_NET_BIND_SERVICE`; grant it or choose a higher port";
+        assert_eq!(refused.hint().as_deref(), Some(hint));
+    }
 }
