@@ -14,7 +14,7 @@ use super::{
     yaml_tree::Node,
 };
 use crate::{
-    limit::{Millis, Missing, Mode, Part, RuleSettings, ZoneSettings},
+    limit::{Millis, Missing, Mode, Part, Rate, RuleSettings, ZoneSettings},
     proxy::route::{HostPattern, PathPattern, Pattern, RouteTable},
 };
 
@@ -358,14 +358,14 @@ fn unreachable_burst(
 ) {
     let (burst, held) = (u64::from(rule.burst), u64::from(rule.burst.saturating_sub(rule.delay)));
     let rate = config.zones[zone].rate;
-    // In 128 bits, so that no product of these overflows.
-    let (ticks, interval) = (u128::from(rate.ticks_per_ms()), u128::from(rate.interval_ticks()));
-    let within_wait = rule.max_wait.map_or(u128::MAX, |wait| u128::from(wait.0) * ticks / interval);
+    let within_wait = rule.max_wait.map_or(u128::MAX, |wait| places_within(wait, rate));
     // Half of the room is split among the zones: the share of another zone is never available to
     // this one.
     let others =
         (config.queue_max / 2 / config.zones.len().max(1)) * config.zones.len().saturating_sub(1);
     let room = (config.queue_max - others) as u128;
+    // A request that would wait less than a millisecond passes and takes no room.
+    let waiting = u128::from(held).saturating_sub(places_within(Millis::ZERO, rate));
     let mut tell = |reached: u128, why: String| {
         let message = format!("a burst of `{burst}` is never reached: {why}");
         let reached = u128::from(u64::from(rule.delay)) + reached;
@@ -381,12 +381,21 @@ fn unreachable_burst(
             within_wait,
             format!("a request that would wait longer than `max_wait`, {wait} ms, is rejected"),
         );
-    } else if room < u128::from(held) && rule.mode == Mode::Enforce {
+    } else if room < waiting && rule.mode == Mode::Enforce {
         tell(
-            room,
+            room + places_within(Millis::ZERO, rate),
             format!("a request is rejected while {room} wait, the zone's share of `queue.max`"),
         );
     }
+}
+
+/// Places behind those without delay whose wait, as the engine counts it, is at most `longest`.
+fn places_within(longest: Millis, rate: Rate) -> u128 {
+    // In 128 bits, so that no product of these overflows.
+    let (ticks, interval) = (u128::from(rate.ticks_per_ms()), u128::from(rate.interval_ticks()));
+    // Waits are cut to the millisecond, so the longest one ends a tick before the next. At `3r/s`
+    // the first place is 1000 ticks away, which is 333 ms and a third, and waits 333 ms.
+    ((u128::from(longest.0) + 1) * ticks - 1) / interval
 }
 
 fn trust(config: &Config, file: &File, root: Location<'_>, problems: &mut Problems) {

@@ -9,6 +9,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use http::{HeaderValue, header};
@@ -21,7 +22,7 @@ use weir::{
         show,
     },
     http::header_list::HeaderList,
-    limit::{Millis, Mode, RuleSettings},
+    limit::{Decision, Millis, Mode, Rule, RuleSettings, Zone, zone::Intent},
     proxy::{
         header_edits::{EditContext, Edits},
         reply::RejectHeader,
@@ -780,5 +781,31 @@ proptest! {
     #[test]
     fn no_setting_makes_it_panic(set in "[a-z0-9.=\\[{:, ]{0,24}") {
         let _ = parse("any.yaml", MINIMAL, &[set]);
+    }
+
+    /// The engine is asked for a whole burst at one instant.
+    #[test]
+    fn lint_burst_is_out_of_reach_exactly_where_the_engine_says_so(
+        (requests, per_ms) in (1_u32..2_000, 1_u32..3_000),
+        (max_wait, burst) in (0_u64..500, 1_u32..300),
+    ) {
+        let rate = format!("{requests}r/{per_ms}ms");
+        let loaded = fine(&format!(
+            "listeners: [ ':8080' ]\nzones: {{ z: {{ key: client_ip, rate: {rate} }} }}\nroutes:\n  \
+             - {{ path: /a, upstream: 'http://a:1', limits: [ {{ zone: z, burst: {burst}, max_wait: {max_wait}ms }} ] }}\n"
+        ));
+        let (_, settings) = loaded.config.routes[0].limits[0];
+        let zone = Arc::new(Zone::new(loaded.config.zones[0].clone()));
+        let rule = Rule::new(zone, settings).expect("a rule");
+        let admitted = (0..=burst)
+            .take_while(|_| {
+                rule.decide(1, Millis::ZERO, Intent::Charge).decision != Decision::Reject
+            })
+            .count();
+        let warned = loaded.warnings.iter().find(|problem| problem.message.contains("never reached"));
+        // The first request is none of the burst.
+        let reached = format!("`burst: {}` does the same;", admitted - 1);
+        prop_assert_eq!(warned.is_some(), admitted <= burst as usize);
+        prop_assert!(warned.is_none_or(|problem| problem.hint.as_ref().is_some_and(|hint| hint.starts_with(&reached))));
     }
 }
