@@ -125,7 +125,12 @@ impl PartError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let text = match self {
-            Self::Unknown(_) => return Some(format!("use {}", listed(Part::FORMS))),
+            Self::Unknown(text) => {
+                return Some(match of_nginx(text) {
+                    Some(parts) => format!("nginx's `{text}` is here: write `{parts}`"),
+                    None => format!("use {}", listed(Part::FORMS)),
+                });
+            }
             Self::NoName(text) => {
                 return Some(format!("write a name after the colon, like `{text}x-api-key`"));
             }
@@ -135,6 +140,45 @@ impl PartError {
         };
         Some(text.to_owned())
     }
+}
+
+/// Variables of nginx, with the part that counts the same.
+const NGINX: [(&str, Part); 9] = [
+    ("binary_remote_addr", Part::ClientIp),
+    ("remote_addr", Part::ClientIp),
+    ("host", Part::Host),
+    ("http_host", Part::Host),
+    ("server_name", Part::Host),
+    ("uri", Part::Path),
+    ("document_uri", Part::Path),
+    ("request_uri", Part::Path),
+    ("request_method", Part::Method),
+];
+
+/// Parts for a key of nginx, which is one variable or several.
+fn of_nginx(text: &str) -> Option<String> {
+    let parts: Option<Vec<String>> = text
+        .strip_prefix('$')?
+        .split('$')
+        .map(|variable| part_of_nginx(variable).map(|part| part.to_string()))
+        .collect();
+    match &parts?[..] {
+        [part] => Some(part.clone()),
+        parts => Some(format!("[ {} ]", parts.join(", "))),
+    }
+}
+
+fn part_of_nginx(variable: &str) -> Option<Part> {
+    if let Some((_, part)) = NGINX.iter().find(|(name, _)| *name == variable) {
+        return Some(part.clone());
+    }
+    if let Some(name) = variable.strip_prefix("http_") {
+        // A variable has `_` where the name of a field has `-`.
+        return header_part(&name.replace('_', "-")).ok();
+    }
+    let cookie = || cookie_part(variable.strip_prefix("cookie_")?).ok();
+    let query = || query_part(variable.strip_prefix("arg_").filter(|name| !name.is_empty())?).ok();
+    cookie().or_else(query)
 }
 
 /// Words as an English list: `a, b or c`.
@@ -621,6 +665,32 @@ mod tests {
         let shared = key.fingerprint(SEED, &subject("10.0.0.1", None, &none));
         assert!(shared.is_ok());
         assert_eq!(shared, key.fingerprint(SEED, &subject("10.0.0.1", None, &none)));
+    }
+
+    #[test]
+    fn key_hint_names_the_part_for_a_variable_of_nginx() {
+        for (variable, part) in [
+            ("$binary_remote_addr", "client_ip"),
+            ("$remote_addr", "client_ip"),
+            ("$http_x_api_key", "header:x-api-key"),
+            ("$http_host", "host"),
+            ("$arg_user", "query:user"),
+            ("$cookie_sid", "cookie:sid"),
+            ("$uri", "path"),
+            ("$request_uri", "path"),
+            ("$host", "host"),
+            ("$server_name", "host"),
+            ("$request_method", "method"),
+            ("$binary_remote_addr$uri", "[ client_ip, path ]"),
+        ] {
+            let hint = variable.parse::<Part>().expect_err("no part").hint();
+            let expected = format!("nginx's `{variable}` is here: write `{part}`");
+            assert_eq!(hint, Some(expected));
+        }
+        for other in ["$", "$time_local", "$http_", "uri", "$uri$", "$arg_"] {
+            let hint = other.parse::<Part>().expect_err("no part").hint();
+            assert!(hint.is_some_and(|hint| hint.starts_with("use client_ip")), "{other}");
+        }
     }
 
     #[test]
