@@ -70,7 +70,7 @@ pub fn load(path: &Path, sets: &[String]) -> Result<Loaded, Problems> {
              `/etc/weir/weir.yaml`"
                 .to_owned()
         };
-        let message = format!("`{name}` cannot be read: {}", error.kind());
+        let message = format!("`{name}` cannot be read: {error}");
         return Err(Problems::with_file(&name, message, &hint));
     }
     if bytes.len() as u64 > MAX_BYTES {
@@ -122,6 +122,20 @@ pub fn parse_with(
     }
 }
 
+/// Place of the first line that is no comment, if it is a directive or a block of nginx. Such a line
+/// is no key of a map: no colon follows its word.
+fn nginx_directive(text: &str) -> Option<(usize, usize)> {
+    let line =
+        text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'))?;
+    let (code, _comment) = line.split_once(" #").unwrap_or((line, ""));
+    let (word, _) = code.split_once(|letter: char| letter.is_whitespace() || letter == '{')?;
+    if !code.trim_end().ends_with([';', '{', '}']) || !validate::is_of_nginx(word) {
+        return None;
+    }
+    let start = text.find(line)?;
+    Some((start, start + line.len()))
+}
+
 type Judged = (Config, File, Vec<(Vec<String>, String)>);
 
 /// Returns `None` after reporting an error.
@@ -132,6 +146,13 @@ fn judge(
     outside: &dyn Outside,
     problems: &mut Problems,
 ) -> Option<Judged> {
+    if let Some((start, end)) = nginx_directive(text) {
+        let message = "this looks like a configuration of nginx";
+        let hint = "weir's is YAML: docs/from-nginx.md has the key for each directive";
+        let place = Span { source: 0, start, end };
+        problems.error(place, message, hint);
+        return None;
+    }
     let mut tree = match yaml_tree::read(0, text, 0, problems) {
         Some(tree) => tree,
         // An empty file is allowed where `--set` gives everything. A broken one is not.

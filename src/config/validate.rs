@@ -102,6 +102,30 @@ const NETWORKS: &str =
     "use the firewall; `exempt: [ NETWORK ]` on a zone only exempts networks from its limit";
 const AUTHENTICATION: &str = "authenticate in the application, or in a proxy between weir and it";
 
+/// Further words with which a file of nginx begins.
+const BEGINNINGS: [&str; 13] = [
+    "daemon",
+    "env",
+    "error_log",
+    "events",
+    "http",
+    "load_module",
+    "pid",
+    "stream",
+    "timer_resolution",
+    "upstream",
+    "user",
+    "worker_cpu_affinity",
+    "worker_priority",
+];
+
+/// Returns true for a directive or a block of nginx.
+#[must_use]
+pub fn is_of_nginx(word: &str) -> bool {
+    let known = NGINX.iter().chain(&WITHOUT_KEY).map(|(word, _)| *word);
+    known.chain(BEGINNINGS).any(|known| known == word)
+}
+
 /// Examples for required keys; prefixed with the name of the list where the key means something
 /// else elsewhere.
 const EXAMPLES: [(&str, &str); 10] = [
