@@ -153,7 +153,7 @@ fn read(path: &str, outside: &dyn Outside) -> Result<String, Refusal> {
         return Err((message, "begin it with a slash, like `${file:/run/secrets/name}`"));
     }
     let refused = |error: std::io::Error| {
-        (format!("`{path}` cannot be read: {}", error.kind()), "it must be readable here and small")
+        (format!("`{path}` cannot be read: {error}"), "it must be readable here and small")
     };
     let text = outside.file(Path::new(path)).map_err(refused)?;
     // Secret files usually end in a newline that is not part of the secret.
@@ -178,7 +178,7 @@ mod tests {
         fn file(&self, path: &Path) -> std::io::Result<String> {
             match path == Path::new("/run/secrets/key") {
                 true => Ok("hush\n".to_owned()),
-                false => Err(std::io::ErrorKind::NotFound.into()),
+                false => Err(std::io::Error::from_raw_os_error(2)),
             }
         }
     }
@@ -213,7 +213,7 @@ mod tests {
             ("${}", "`${}` does not name a variable"),
             ("${1A}", "`${1A}` does not name a variable"),
             ("${file:key}", "`key` is not an absolute path"),
-            ("${file:/no}", "`/no` cannot be read: entity not found"),
+            ("${file:/no}", "`/no` cannot be read: No such file or directory (os error 2)"),
         ] {
             assert_eq!(of(text), Err(message.to_owned()), "{text}");
         }

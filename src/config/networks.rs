@@ -46,7 +46,7 @@ pub struct NetworkLists {
 #[derive(Debug, thiserror::Error)]
 pub enum NetworksError {
     /// The file cannot be read.
-    #[error("`{}` cannot be read: {}", .0.display(), .1.kind())]
+    #[error("`{}` cannot be read: {}", .0.display(), .1)]
     Unreadable(PathBuf, #[source] io::Error),
     /// The path is a FIFO or a directory.
     #[error("`{}` is not a regular file", .0.display())]

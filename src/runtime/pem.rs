@@ -24,7 +24,7 @@ const MAX_BYTES: u64 = 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum PemError {
     /// The file cannot be read.
-    #[error("`{}` cannot be read: {}", .0.display(), .1.kind())]
+    #[error("`{}` cannot be read: {}", .0.display(), .1)]
     Unreadable(PathBuf, #[source] io::Error),
     /// The file is not text.
     #[error("`{}` is {form}, not PEM", path.display())]

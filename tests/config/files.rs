@@ -549,7 +549,7 @@ fn config_unreadable_file_is_reported() {
     let told = |path: &Path| load(path, &[]).expect_err("it cannot be read").to_string();
     assert!(
         told(&folder.path().join("none.yaml"))
-            .contains("none.yaml` cannot be read: entity not found")
+            .contains("none.yaml` cannot be read: No such file or directory (os error 2)")
     );
     assert!(
         told(&folder.path().join("none.yaml"))
