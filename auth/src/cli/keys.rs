@@ -60,8 +60,9 @@ impl Generate {
                 make(&next)?;
             }
             // A copy: with a rename there would be a moment without a current key.
-            fs::copy(&current, &previous)
-                .map_err(Failure::system("cannot keep the present key"))?;
+            let present =
+                fs::read(&current).map_err(Failure::system("cannot read the present key"))?;
+            write(&previous, &present)?;
         }
         // A next key without a current one may have been published by an earlier run, so it is the
         // one to sign.
@@ -77,15 +78,20 @@ impl Generate {
     }
 }
 
-/// Makes a key; the file is there whole or not at all, whatever an earlier run left beside it.
+/// Makes a key.
 fn make(path: &Path) -> Result<(), Failure> {
     let key = SigningKey::generate().map_err(|_| Failure::Randomness)?;
+    write(path, key.to_pem().as_bytes())
+}
+
+/// Writes a key; the file is there whole or not at all, whatever an earlier run left beside it. A file of that name is replaced and not opened: it is read-only for its owner too.
+fn write(path: &Path, pem: &[u8]) -> Result<(), Failure> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let write = || -> std::io::Result<()> {
         let mut file = tempfile::Builder::new()
             .permissions(Permissions::from_mode(0o400))
             .tempfile_in(folder)?;
-        file.write_all(key.to_pem().as_bytes())?;
+        file.write_all(pem)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
         Ok(())

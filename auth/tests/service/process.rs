@@ -419,6 +419,33 @@ async fn key_rotation_keeps_what_the_key_before_signed() {
     serving.end();
 }
 
+/// Root opens read-only files for writing, and no other user does.
+#[test]
+fn key_rotation_works_again_and_again_for_a_user_who_is_not_root() {
+    use std::os::unix::{fs::PermissionsExt, fs::chown, process::CommandExt as _};
+    let folder = tempfile::tempdir().expect("a folder");
+    let (program, keys) = (folder.path().join("auth"), folder.path().join("keys"));
+    std::fs::copy(env!("CARGO_BIN_EXE_auth"), &program).expect("a copy");
+    std::fs::create_dir(&keys).expect("a folder");
+    let mut names = Vec::new();
+    let nobody = chown(&keys, Some(65_534), None).is_ok();
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).expect("a folder");
+    for rotate in [None, Some("--rotate"), Some("--rotate"), Some("--rotate")] {
+        let mut generate = Command::new(&program);
+        generate.args(["keys", "generate", "--dir"]).arg(&keys).args(rotate);
+        if nobody {
+            generate.uid(65_534);
+        }
+        let made = generate.output().expect("auth runs");
+        assert!(made.status.success(), "{rotate:?}: {}", text(&made.stderr));
+        names.push(text(&made.stdout));
+    }
+    names.dedup();
+    assert_eq!(names.len(), 4);
+    let mode = |name| keys.join(name).metadata().expect("a key").permissions().mode() & 0o777;
+    assert_eq!(["current.pem", "previous.pem", "next.pem"].map(mode), [0o400; 3]);
+}
+
 /// Two replicas are started again one after the other, each with what it signed and what the other
 /// one signed meanwhile.
 #[tokio::test(flavor = "multi_thread")]
