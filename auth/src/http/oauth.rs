@@ -30,6 +30,13 @@ impl FromRequestParts<Arc<Auth>> for OauthClient {
     async fn from_request_parts(parts: &mut Parts, auth: &Arc<Auth>) -> Result<Self, Refusal> {
         let (id, secret) = basic(parts)
             .ok_or_else(|| Problem::unauthenticated("the client does not say who it is"))?;
+        // Clients encode both like values of a form (RFC 6749, section 2.3.1), but many do not.
+        let encoded = form_decoded(&id).zip(form_decoded(&secret));
+        if let Some((id, secret)) = encoded.filter(|pair| (&pair.0, &pair.1) != (&id, &secret))
+            && auth.authenticate_client(&id, &secret).await.is_ok()
+        {
+            return Ok(Self);
+        }
         auth.authenticate_client(&id, &secret).await?;
         Ok(Self)
     }
@@ -81,6 +88,24 @@ fn basic(parts: &Parts) -> Option<(String, String)> {
     // PostgreSQL takes no NUL in a text.
     let text = String::from_utf8(decoded).ok().filter(|text| !text.contains('\0'))?;
     text.split_once(':').map(|(id, secret)| (id.to_owned(), secret.to_owned()))
+}
+
+/// Decodes a value of a form (`%XX`, and `+` for a space); nothing if it is not one.
+fn form_decoded(text: &str) -> Option<String> {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let mut digit = || char::from(bytes.next()?).to_digit(16);
+                u8::try_from(digit()? * 16 + digit()?).ok()?
+            }
+            byte => byte,
+        });
+    }
+    // PostgreSQL takes no NUL in a text.
+    String::from_utf8(decoded).ok().filter(|text| !text.contains('\0'))
 }
 
 /// A token, of either kind.

@@ -59,6 +59,28 @@ async fn revoking_either_token_ends_the_session_and_noise_is_no_error() {
     assert_eq!(call(&bench, "/oauth/revoke", "noise").await.send().await.status, 200);
 }
 
+/// As RFC 6749, section 2.3.1 has it, and as many clients do it.
+#[tokio::test(flavor = "multi_thread")]
+async fn client_id_may_be_encoded_like_a_form_or_not() {
+    let bench = bench().await;
+    let id = name("a+b %");
+    let secret = bench.auth.create_client(&id).await.expect("made");
+    let encoded = id.replace('%', "%25").replace('+', "%2B").replace(' ', "+");
+    let first = format!("%{:02x}{}", secret.as_bytes()[0], &secret[1..]);
+    for (id, secret, status) in [
+        (&encoded, &secret, 200),
+        (&encoded, &first, 200),
+        (&id, &secret, 200),
+        (&encoded.replace("%2B", "+"), &secret, 401),
+        (&encoded, &format!("{secret}%zz"), 401),
+    ] {
+        let basic = format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
+        let call = bench.call("POST /oauth/introspect").header("authorization", &basic);
+        let told = call.body("application/x-www-form-urlencoded", "token=x").send().await;
+        assert_eq!(told.status, status, "{id}:{secret}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn client_that_is_unknown_learns_nothing() {
     let bench = bench().await;
