@@ -69,7 +69,7 @@ pub enum TokenState {
     },
 }
 
-/// Adds a session; beyond the most a person may have, the ones unused for longest end. Returns
+/// Adds a session; beyond the most live ones a person may have, those unused for longest end. Returns
 /// which ended.
 ///
 /// # Errors
@@ -96,7 +96,7 @@ pub async fn insert(
     // The new session was used last, so it is first in this order and never ends itself.
     let sql = "UPDATE auth.sessions SET revoked_at = now(), revoked_reason = 'room' WHERE id IN \
                (SELECT id FROM auth.sessions \
-               WHERE user_id = $1 AND revoked_at IS NULL ORDER BY last_used_at DESC, id DESC \
+               WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > now() ORDER BY last_used_at DESC, id DESC \
                OFFSET $2) RETURNING id";
     Ok(connection.scalar(sql).bind(new.user_id).bind(PER_USER).fetch_all(connection.raw()).await?)
 }

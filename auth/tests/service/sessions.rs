@@ -146,3 +146,26 @@ async fn session_51_ends_the_one_unused_for_longest() {
     assert_eq!(bench.me(&first.access).await.status, 401);
     assert_eq!(bench.me(&second.access).await.status, 200);
 }
+
+/// It is over until it is deleted, and takes no live one's place.
+#[tokio::test(flavor = "multi_thread")]
+async fn session_that_has_expired_is_not_counted_among_the_50() {
+    let bench = bench().await;
+    let first = bench.person().await;
+    let second = bench.login(&first.name).await;
+    let of_person = format!(
+        "user_id = (SELECT id FROM auth.users WHERE username = '{}') ORDER BY created_at DESC LIMIT 1",
+        first.name
+    );
+    shared_database().run(&format!(
+        "UPDATE auth.sessions SET expires_at = now() - interval '1 second', last_used_at = now() \
+         WHERE id = (SELECT id FROM auth.sessions WHERE {of_person})"
+    ));
+    assert_eq!(bench.me(&second.access).await.status, 401);
+    for _ in 1..50 {
+        bench.login(&first.name).await;
+    }
+    assert_eq!(bench.me(&first.access).await.status, 200);
+    bench.login(&first.name).await;
+    assert_eq!(bench.me(&first.access).await.status, 401);
+}
