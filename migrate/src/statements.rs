@@ -105,9 +105,9 @@ impl Open {
     }
 
     fn word(&mut self, word: String) {
-        // Anywhere in the statement: `CREATE UNIQUE INDEX` has it fourth, `DETACH PARTITION` has it
-        // last.
-        self.concurrent |= word == "concurrently";
+        // Anywhere behind these words: `CREATE UNIQUE INDEX` has it fourth, `DETACH PARTITION` has
+        // it last.
+        self.concurrent |= word == "concurrently" && self.may_be_concurrent();
         // In a body, `CASE` ends with `END` too. Without counting it, its `END` would close the
         // body.
         if self.defines_function() && self.parentheses == 0 {
@@ -120,6 +120,19 @@ impl Open {
         }
         if self.words.len() < LEADING_WORDS {
             self.words.push(word);
+        }
+    }
+
+    /// Returns true for the statements that PostgreSQL refuses inside a transaction if they are
+    /// `CONCURRENTLY`. `REFRESH MATERIALIZED VIEW CONCURRENTLY` is none of them.
+    fn may_be_concurrent(&self) -> bool {
+        let mut words = self.words.iter().map(String::as_str);
+        match (words.next(), words.next()) {
+            (Some("create"), Some("index" | "unique")) | (Some("drop"), Some("index")) => true,
+            (Some("alter"), Some("table")) => true,
+            // Its options stand in parentheses: `REINDEX (CONCURRENTLY) TABLE t`.
+            (Some("reindex"), _) => true,
+            _ => false,
         }
     }
 
@@ -253,5 +266,23 @@ mod tests {
         let concurrent = |sql| split(sql)[0].concurrent;
         assert!(concurrent("create index Concurrently i on t (a)"));
         assert!(!concurrent("create index /* concurrently */ i on t (a) -- concurrently"));
+    }
+
+    #[test]
+    fn concurrently_counts_where_postgres_refuses_it_in_a_transaction() {
+        let concurrent = |sql| split(sql)[0].concurrent;
+        for sql in [
+            "CREATE UNIQUE INDEX CONCURRENTLY i ON t (a)",
+            "DROP INDEX CONCURRENTLY IF EXISTS i",
+            "REINDEX INDEX CONCURRENTLY i",
+            "REINDEX (VERBOSE) TABLE CONCURRENTLY t",
+            "REINDEX (CONCURRENTLY) TABLE t",
+            "ALTER TABLE t DETACH PARTITION p CONCURRENTLY",
+        ] {
+            assert!(concurrent(sql), "{sql}");
+        }
+        for sql in ["REFRESH MATERIALIZED VIEW CONCURRENTLY v", "SELECT concurrently(1)"] {
+            assert!(!concurrent(sql), "{sql}");
+        }
     }
 }
