@@ -123,16 +123,20 @@ fn down_text(message: &str, version: i64) -> String {
     )
 }
 
-/// Words joined by `_`, in lower case, at most 60 bytes of them.
+/// Most bytes of the words in a file name: names have at most 255.
+const SLUG_BYTES: usize = 60;
+
+/// Words joined by `_`, in lower case, at most [`SLUG_BYTES`] of them.
 fn slug(message: &str) -> Option<String> {
     let lower = message.to_lowercase();
     let mut slug = String::new();
     for word in lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
-        if !slug.is_empty() && slug.len() + word.len() > 60 {
+        if !slug.is_empty() && slug.len() + 1 + word.len() > SLUG_BYTES {
             break;
         }
         slug.extend((!slug.is_empty()).then_some('_'));
-        slug.extend(word.chars().take(60));
+        // A first word that is longer alone is cut between two letters.
+        slug.push_str(&word[..word.floor_char_boundary(SLUG_BYTES)]);
     }
     (!slug.is_empty()).then_some(slug)
 }
@@ -159,5 +163,10 @@ mod tests {
         assert_eq!(slug("pays d'été").as_deref(), Some("pays_d_été"));
         assert_eq!(slug(" - "), None);
         assert_eq!(slug(&"x".repeat(300)).map(|slug| slug.len()), Some(60));
+        let four_bytes = "\u{20000}";
+        assert_eq!(slug(&four_bytes.repeat(60)).map(|slug| slug.len()), Some(60));
+        assert_eq!(slug(&"é".repeat(300)).map(|slug| slug.len()), Some(60));
+        let with_a_word = |length| slug(&format!("{} b", "x".repeat(length))).map(|it| it.len());
+        assert_eq!([with_a_word(58), with_a_word(59)], [Some(60), Some(59)]);
     }
 }
