@@ -221,7 +221,9 @@ impl Head {
         let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") else {
             return Ok(None);
         };
-        let text = std::str::from_utf8(&read[..end]).map_err(|_| Cause::Malformed)?;
+        // A value may have bytes above 127 in any coding (obs-text; RFC 9110, section 5.5). The
+        // fields that are read here are ASCII.
+        let text = String::from_utf8_lossy(&read[..end]);
         let mut lines = text.split("\r\n");
         let status = lines.next().and_then(status).ok_or(Cause::Malformed)?;
         let mut head = Self {
@@ -292,6 +294,13 @@ mod tests {
             Ok(Some((200, None, true)))
         );
         assert_eq!(parse("HTTP/1.1 200 OK\r\nContent-Le"), Ok(None));
+    }
+
+    #[test]
+    fn lane_head_may_have_bytes_above_ascii_in_a_value() {
+        let head = b"HTTP/1.1 200 OK\r\nx-name: caf\xe9\r\ncontent-length: 2\r\n\r\n";
+        let head = Head::parse(head, Instant::now()).expect("a head").expect("all of it");
+        assert_eq!((head.status, head.body), (200, Some(2)));
     }
 
     #[test]
