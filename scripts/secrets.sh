@@ -84,6 +84,6 @@ done
 if [ "$(ls "$directory")" = "$before" ]; then
     echo "$directory has all of them already: nothing was changed" >&2
     echo "hint: to start afresh, docker-compose down --volumes && rm -r $directory, then again; the database is lost with it" >&2
-    exit 1
+    exit
 fi
 echo "made what was missing: $(cd "$directory" && echo *)"
