@@ -48,20 +48,33 @@ impl Hinted for QuantityError {
         };
         Some(text.to_owned())
     }
+
+    fn rule(&self) -> Option<&'static str> {
+        Some("write a whole number with its unit, like `10k` for a count or `32KiB` for a size")
+    }
 }
 
 /// Errors of the decision engine about a text of the configuration.
 macro_rules! hinted_errors_of_the_engine {
-    ($($error:ty),+) => {$(
+    ($($error:ty => $rule:expr,)+) => {$(
         impl Hinted for $error {
             fn hint(&self) -> Option<String> {
                 <$error>::hint(self)
+            }
+
+            fn rule(&self) -> Option<&'static str> {
+                $rule
             }
         }
     )+};
 }
 
-hinted_errors_of_the_engine!(PartError, PeriodError, RateError, RuleError);
+hinted_errors_of_the_engine! {
+    PartError => Some("write a part of a request, like `client_ip` or `header:x-api-key`"),
+    PeriodError => Some("write a number and ms, s, m, h or d, like `30s`"),
+    RateError => Some("write requests per time above 0, like `10r/s` or `2r/m`"),
+    RuleError => None,
+}
 
 /// Parses a count: `250`, `10k`, `1M`, `2G`; the letters are powers of a thousand.
 ///

@@ -3,12 +3,17 @@
 //! Guarantee: message and hint meet only in a line for people, which no code takes apart again. So
 //! a value in a message may contain any text, even that of a hint.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// Error whose `Display` is the message alone.
 pub trait Hinted: fmt::Display {
     /// Returns what to write or do instead, if there is a usual remedy.
     fn hint(&self) -> Option<String>;
+
+    /// Returns what is valid, if it can be said without the value: for values that are not shown.
+    fn rule(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// Error that is made where it is reported.
@@ -16,12 +21,27 @@ pub trait Hinted: fmt::Display {
 #[error("{message}")]
 pub struct HintedError {
     message: String,
-    hint: String,
+    hint: Cow<'static, str>,
+    rule: Option<&'static str>,
 }
 
-/// Builds an error with a hint; an empty hint means none.
-pub fn hinted(message: impl fmt::Display, hint: impl Into<String>) -> HintedError {
-    HintedError { message: message.to_string(), hint: hint.into() }
+/// Builds an error with a hint; an empty hint means none. A hint that is the same for every value is
+/// its rule too.
+pub fn hinted(message: impl fmt::Display, hint: impl Into<Cow<'static, str>>) -> HintedError {
+    let hint = hint.into();
+    let rule = match hint {
+        Cow::Borrowed(rule) if !rule.is_empty() => Some(rule),
+        _ => None,
+    };
+    HintedError { message: message.to_string(), hint, rule }
+}
+
+impl HintedError {
+    /// Sets what is valid, for a hint that names the value.
+    #[must_use]
+    pub fn with_rule(self, rule: &'static str) -> Self {
+        Self { rule: Some(rule), ..self }
+    }
 }
 
 /// Message and hint on one line, for people.
@@ -37,7 +57,11 @@ pub fn after_comma(hint: Option<String>) -> String {
 
 impl Hinted for HintedError {
     fn hint(&self) -> Option<String> {
-        Some(&self.hint).filter(|hint| !hint.is_empty()).cloned()
+        Some(&*self.hint).filter(|hint| !hint.is_empty()).map(str::to_owned)
+    }
+
+    fn rule(&self) -> Option<&'static str> {
+        self.rule
     }
 }
 
@@ -56,6 +80,10 @@ impl Hinted for String {
 impl<E: Hinted + ?Sized> Hinted for &E {
     fn hint(&self) -> Option<String> {
         (**self).hint()
+    }
+
+    fn rule(&self) -> Option<&'static str> {
+        (**self).rule()
     }
 }
 

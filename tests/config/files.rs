@@ -294,6 +294,37 @@ fn commands_named_in_texts_exist() {
 }
 
 #[test]
+fn value_that_is_not_shown_has_the_rule_it_breaks() {
+    let outside = Outside(&[("P", "s3cr3t"), ("Q", "/s3cr3t?x"), ("N", "s3cr3t")]);
+    for (route, rule) in [
+        ("path: '${P}', upstream: 'http://a:1'", "a path begins with `/`"),
+        ("path: '${Q}', upstream: 'http://a:1'", "a path begins with `/`"),
+        ("path: /, upstream: 'ftp://${P}'", "write a host and a port"),
+        ("path: /, host: '${P}:80', upstream: 'http://a:1'", "write "),
+    ] {
+        let text = format!("listeners: [ ':1' ]\nroutes: [ {{ {route} }} ]\n");
+        let problems = config::load::parse_with("test.yaml", &text, &[], &outside)
+            .expect_err("something is wrong");
+        let hints: Vec<_> = problems.iter().filter_map(|problem| problem.hint.clone()).collect();
+        assert!(hints.iter().any(|hint| hint.starts_with(rule)), "{route}: {hints:?}");
+        assert!(!problems.to_string().contains("s3cr3t"), "{problems}");
+    }
+    for (zone, rule) in [
+        ("key: client_ip, rate: '${N}'", "write requests per time"),
+        ("key: '${N}', rate: 1r/s", "write a part of a request"),
+        ("key: client_ip, rate: 1r/s, capacity: '${N}'", "write a whole number"),
+        ("key: client_ip, rate: 1r/s, exempt: [ '${N}' ]", "write an address and a prefix"),
+    ] {
+        let text = format!("{MINIMAL}zones: {{ z: {{ {zone} }} }}\n");
+        let problems = config::load::parse_with("test.yaml", &text, &[], &outside)
+            .expect_err("something is wrong");
+        let hints: Vec<_> = problems.iter().filter_map(|problem| problem.hint.clone()).collect();
+        assert!(hints.iter().any(|hint| hint.starts_with(rule)), "{zone}: {hints:?}");
+        assert!(!problems.to_string().contains("s3cr3t"), "{problems}");
+    }
+}
+
+#[test]
 fn keys_named_in_hints_exist() {
     let schema: serde_json::Value =
         serde_json::from_str(&config::schema()).expect("a schema is JSON");

@@ -53,6 +53,21 @@ impl Hinted for AddressError {
         };
         Some(text.to_owned())
     }
+
+    fn rule(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Listener(..) | Self::OnlyPort(_) | Self::Socket(_) => {
+                "write an address and a port, like `0.0.0.0:8080` or `:8080`"
+            }
+            Self::Scheme(..)
+            | Self::Unix(_)
+            | Self::Path(..)
+            | Self::NoPort(..)
+            | Self::Endpoint(_) => {
+                "write a host and a port, like `http://127.0.0.1:8000` or `auth:8000`"
+            }
+        })
+    }
 }
 
 /// Returns true if the address of a listener is a port alone: every address of both families.

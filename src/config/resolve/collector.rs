@@ -39,7 +39,11 @@ impl Collector<'_> {
         }
         if let Some(filled) = scalar.and_then(|scalar| scalar.filled.as_ref()) {
             let message = format!("the value of `{filled}` is not valid here");
-            let hint = "the value is not shown: it may be a secret";
+            let secret = "the value is not shown: it may be a secret";
+            let hint = match error.rule() {
+                Some(rule) => format!("{rule}; {secret}"),
+                None => secret.to_owned(),
+            };
             return self.refuse_at(spot.span, hinted(message, hint));
         }
         self.refuse_at(spot.span, error);

@@ -1,6 +1,6 @@
 //! Patterns of routes: the host, path and methods they take.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use http::Method;
 
@@ -104,10 +104,14 @@ fn form_of(text: &str, matching: PathMatching) -> Result<String, HintedError> {
     }
 }
 
+/// Form of a path in a configuration.
+const PATH_RULE: &str = "a path begins with `/` and has no pattern, query or fragment, like `/api`";
+
 fn check_path(text: &str) -> Result<(), HintedError> {
     if let Some(path) = text.strip_prefix('=') {
         let hint = format!("write `path_exact: {}`", path.trim_start());
-        return Err(hinted(format!("`{text}` does not begin with a slash"), hint));
+        let message = format!("`{text}` does not begin with a slash");
+        return Err(hinted(message, hint).with_rule(PATH_RULE));
     }
     // `~` begins an expression in nginx, but is an ordinary character within a path, as in
     // `/~user`.
@@ -119,16 +123,17 @@ fn check_path(text: &str) -> Result<(), HintedError> {
     }
     if !text.starts_with('/') {
         let hint = format!("write `/{text}`");
-        return Err(hinted(format!("`{text}` does not begin with a slash"), hint));
+        let message = format!("`{text}` does not begin with a slash");
+        return Err(hinted(message, hint).with_rule(PATH_RULE));
     }
     // Segments like `/:id` are parameters in many frameworks, and would match no real request here.
     if text.contains("/:") {
         let hint = format!("a path matches all below it: write `{}`", before(text, "/:"));
-        return Err(looks_like_a_pattern(text, ':', hint));
+        return Err(looks_like_a_pattern(text, ':', hint).with_rule(PATH_RULE));
     }
     if let Some(end) = text.find(['?', '#']) {
         let hint = format!("write `{}`; queries are not matched", &text[..end]);
-        return Err(hinted(format!("`{text}` has more than a path"), hint));
+        return Err(hinted(format!("`{text}` has more than a path"), hint).with_rule(PATH_RULE));
     }
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         let message = format!("`{text}` can never be requested as it is");
@@ -137,7 +142,7 @@ fn check_path(text: &str) -> Result<(), HintedError> {
     Ok(())
 }
 
-fn looks_like_a_pattern(text: &str, sign: char, hint: impl Into<String>) -> HintedError {
+fn looks_like_a_pattern(text: &str, sign: char, hint: impl Into<Cow<'static, str>>) -> HintedError {
     hinted(format!("`{text}` looks like a pattern, which is not supported: `{sign}`"), hint)
 }
 
@@ -162,7 +167,8 @@ fn read_host(text: &str) -> Result<HostPattern, HintedError> {
         let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         if digits && !host.contains(':') {
             let hint = format!("write `{host}`; it matches on every port");
-            return Err(hinted(format!("`{text}` has a port"), hint));
+            let rule = "write a host without a port; it matches on every port";
+            return Err(hinted(format!("`{text}` has a port"), hint).with_rule(rule));
         }
     }
     let below = lower.strip_prefix("*.");
