@@ -40,6 +40,7 @@ pub fn lint(config: &Config, file: &File, tree: &Node, problems: &mut Problems) 
     unreachable_routes(config, &order, root, problems);
     shadowed_limits(config, &order, root, problems);
     shadowed_methods(config, &order, root, problems);
+    slash_apart(config, &order, root, problems);
     chosen_buckets(config, root, problems);
     unused(config, file, root, problems);
     for (name, zone) in file.zones.keys().zip(&config.zones) {
@@ -184,6 +185,33 @@ fn shadowed_methods(config: &Config, order: &[usize], root: Location<'_>, proble
             );
             problems.warn(root.key("routes").item(*index).key("limits").span, message, hint);
         }
+    }
+}
+
+/// A limit on `/login` alone does not apply to `/login/`, which many frameworks take for the same.
+fn slash_apart(config: &Config, order: &[usize], root: Location<'_>, problems: &mut Problems) {
+    for (index, limited) in config.routes.iter().enumerate() {
+        let PathPattern::Exact(path) = &limited.pattern.path else { continue };
+        let other = match path.strip_suffix('/') {
+            Some("") => continue,
+            Some(bare) => bare.to_owned(),
+            None => format!("{path}/"),
+        };
+        let of_other =
+            Pattern { path: PathPattern::Exact(other.clone()), ..limited.pattern.clone() };
+        let takes = |place: &&usize| config.routes[**place].pattern.covers(&of_other);
+        let Some(taker) = order.iter().find(takes) else { continue };
+        let zones = &config.routes[*taker].limits;
+        if limited.limits.iter().all(|(zone, _)| zones.iter().any(|(other, _)| other == zone)) {
+            continue;
+        }
+        let message = format!("the limits of this route do not apply to `{other}`");
+        let hint = format!(
+            "entry {taker} of `routes`, counted from 0, matches it; write `path: {}` for both and \
+            all below",
+            path.trim_end_matches('/')
+        );
+        problems.warn(root.key("routes").item(index).key("limits").span, message, hint);
     }
 }
 
