@@ -20,7 +20,7 @@ pub enum Listener {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LongListener {
-    /// The same address, in the long form (nginx: `listen`).
+    /// Address to listen on, like `0.0.0.0:8080` or `:8080` (nginx: `listen`).
     pub address: String,
     /// TLS 1.2 or newer, with HTTP/2 and HTTP/1.1 by ALPN (nginx: `listen ... ssl`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,7 +42,7 @@ pub struct LongListener {
     #[serde(default = "auto")]
     #[schemars(extend("x-type" = "count or `auto`"))]
     pub max_connections: Amount,
-    /// Of these, connections of one client, which is an IPv4 address or an IPv6 network of 64
+    /// Limit on the connections of one client, which is an IPv4 address or an IPv6 network of 64
     /// bits. Idle connections count too, and further ones are closed. Trusted proxies have no
     /// such limit; the clients that their PROXY headers name do (nginx: near `limit_conn`).
     #[serde(default = "per_client")]

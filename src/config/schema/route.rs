@@ -57,11 +57,11 @@ pub struct LimitSpec {
     #[serde(default)]
     #[schemars(range(min = 0, max = 4_294_967_294_u32))]
     pub burst: u32,
-    /// Number of these that are not held back, at most the burst and 0 by default; the others
-    /// wait for their slot (nginx: `delay=`).
+    /// Number of requests of the burst that are not held back, at most the burst and 0 by default;
+    /// the others wait for their slot (nginx: `delay=`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay: Option<u32>,
-    /// None of these is held back: `delay` equals `burst`. Not together with `delay` (nginx:
+    /// No request of the burst is held back: `delay` equals `burst`. Not together with `delay` (nginx:
     /// `nodelay`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub nodelay: bool,

@@ -85,7 +85,7 @@ pub enum EndpointSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LongEndpoint {
-    /// The same address, in the long form (nginx: `server`).
+    /// URL or host and port of the server, like `http://app:8000` (nginx: `server`).
     pub address: String,
     /// Share of the requests, relative to the other endpoints, 1 to 1000. Each address of a
     /// name has the whole weight (nginx: `weight=`).
@@ -145,7 +145,7 @@ pub struct Passive {
     /// whatever its status (nginx: `max_fails`).
     #[schemars(range(min = 0, max = 1000))]
     pub failures: u32,
-    /// Time within which these failures happen (nginx: `fail_timeout`).
+    /// Time within which the failures happen that eject an address (nginx: `fail_timeout`).
     #[schemars(extend("x-type" = "time"))]
     pub window: String,
     /// Time an address is ejected; twice as long each time it happens again, up to ten times as
