@@ -113,6 +113,9 @@ struct BurstArgs {
     /// doubt
     #[arg(long, default_value = "5ms", value_name = "TIME", value_parser = with_hint(parse_time))]
     tolerance: Duration,
+    /// Wait first until the limit has recovered from a full burst
+    #[arg(long, requires = "rate")]
+    settle: bool,
     /// Output format
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -188,11 +191,23 @@ impl BurstArgs {
             .enable_all()
             .build()
             .map_err(BenchError::Runtime)?;
+        if let Some(wait) = self.settling() {
+            say(&format!("waiting {wait:?} until the limit has recovered"));
+            runtime.block_on(async { tokio::time::sleep(wait).await });
+        }
         let trace = runtime.block_on(watched(&plan))?;
         let url = format!("http://{}{}", self.url.authority, self.url.path);
         let report = Report::new(&url, self.send.text(), self.clients, view, trace);
         self.show(&report)?;
         Ok(self.verdict(&report))
+    }
+
+    /// Time after which no debt of the limit is left, whatever was sent before.
+    fn settling(&self) -> Option<Duration> {
+        let rate = self.rate.filter(|_| self.settle)?;
+        let ticks = (u64::from(self.burst) + 1).saturating_mul(rate.interval_ticks());
+        // A millisecond more, as the server may cut its clock to the millisecond.
+        Some(Duration::from_millis(ticks.div_ceil(rate.ticks_per_ms()).saturating_add(1)))
     }
 
     fn plan(&self) -> Result<BurstPlan, BenchError> {
@@ -270,7 +285,7 @@ impl BurstArgs {
         }
         // A limit that was in use before the burst allows less than the trace alone explains.
         if !report.broken().is_empty() && report.began_in_debt() {
-            say("hint: the first request already waited; let the limit recover, then run it again");
+            say("hint: the first request already waited; with `--settle` the limit recovers first");
         }
         for (cause, count) in report.failures() {
             say(&format!("failed: {count} of {} requests: {cause}", report.trace.len()));

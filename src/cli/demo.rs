@@ -114,7 +114,7 @@ fn greeting(address: SocketAddr, program: &str) -> String {
 Try:
   curl -i http://{address}/strict http://{address}/strict
   curl -Z --no-progress-meter --parallel-immediate --parallel-max 30 -o /dev/null -w '%{{http_code}} after %{{time_total}} s\\n' 'http://{address}/[1-30]'
-  {program} bench burst http://{address}/ --send '30 at once' --rate 10r/s --burst 20
+  {program} bench burst http://{address}/ --send '30 at once' --rate 10r/s --burst 20 --settle
 
 Or see it: http://{address}/demo
 "

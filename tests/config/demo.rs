@@ -173,6 +173,18 @@ fn greeting_names_the_program_as_it_was_started() {
     );
 }
 
+/// What was sent before leaves a debt: the line waits until it is worked off.
+#[test]
+fn greeting_burst_keeps_the_limit_behind_another_one() {
+    let demo = Demo::start();
+    let line = demo.greeting.lines().find(|line| line.contains(" bench burst ")).expect("a line");
+    for _ in 0..2 {
+        let fired = Command::new("sh").args(["-c", line]).output().expect("a shell");
+        let text = String::from_utf8_lossy(&fired.stdout);
+        assert!(fired.status.success() && text.contains("20"), "{fired:?}");
+    }
+}
+
 /// A link to 0.0.0.0 opens in no browser of another system.
 #[test]
 fn greeting_names_an_address_to_type() {
