@@ -55,6 +55,8 @@ struct Key {
 struct Run {
     logged: u32,
     unlogged: u64,
+    /// True if there was a reject since the last summaries.
+    is_busy: bool,
     zone: Arc<str>,
     reason: Option<Reason>,
     /// Client of all rejects not logged yet; none once there were two.
@@ -161,11 +163,21 @@ impl Sampler {
         }
         let (summaries, is_empty) = self.drain();
         if is_empty {
-            // Rejects counted in between belong to the next period.
-            let _later =
-                self.due.compare_exchange(next, NEVER, Ordering::AcqRel, Ordering::Relaxed);
+            self.rest(next);
         }
         summaries
+    }
+
+    /// Expects no summaries, unless there was a reject meanwhile: then they are due at `next`.
+    fn rest(&self, next: u64) {
+        let _changed = self.due.compare_exchange(next, NEVER, Ordering::AcqRel, Ordering::Relaxed);
+        // A reject that was counted before this saw a time and set none.
+        let is_empty = |shard: &Mutex<Shard>| {
+            shard.lock().unwrap_or_else(PoisonError::into_inner).runs.is_empty()
+        };
+        if !self.shards.iter().all(is_empty) {
+            let _set = self.due.compare_exchange(NEVER, next, Ordering::AcqRel, Ordering::Relaxed);
+        }
     }
 
     /// Returns all summaries, at the end of the process.
@@ -191,8 +203,8 @@ impl Sampler {
                         client: run.client,
                     });
                 }
-                // A key whose rejects all had lines was slow, so it gets its first lines again.
-                rejects > 0
+                // Only a key without rejects for a whole period gets its first lines again.
+                std::mem::take(&mut run.is_busy)
             });
             is_empty &= shard.runs.is_empty();
         }
@@ -213,11 +225,13 @@ impl Shard {
         let fresh = || Run {
             logged: 0,
             unlogged: 0,
+            is_busy: false,
             zone: Arc::clone(reject.zone),
             reason: reject.reason,
             client: None,
         };
         let run = self.runs.entry(key).or_insert_with(fresh);
+        run.is_busy = true;
         if run.logged < first {
             run.logged += 1;
             return Told::Line;
@@ -300,6 +314,34 @@ mod tests {
         assert_eq!(test.sums(33), []);
         assert_eq!(test.sampler.due(), Duration::from_millis(NEVER));
         assert_eq!(test.reject(1, 1, 34), Told::Line);
+    }
+
+    #[test]
+    fn sample_of_slow_key_has_its_first_lines_once() {
+        let test = Test::new();
+        let mut told = Vec::new();
+        for period in 0..5 {
+            told.extend([(); 2].map(|()| test.reject(1, 1, period * 10 + 1)));
+            let _ = test.sums(period * 10 + 11);
+        }
+        let lines = told.iter().filter(|told| **told == Told::Line).count();
+        assert_eq!((lines, &told[..2]), (2, &[Told::Line; 2][..]));
+        // Silent from 41 to 61.
+        assert_eq!((test.sums(61).len(), test.reject(1, 1, 62)), (0, Told::Line));
+    }
+
+    #[test]
+    fn sample_reject_during_summary_is_due_at_the_next() {
+        let test = Test::new();
+        test.reject(1, 1, 0);
+        assert_eq!((test.sums(10), test.sampler.due()), (vec![], Duration::from_secs(20)));
+        // The steps of `sum_up_due` at 20 s, with rejects between them.
+        test.sampler.due.store(30_000, Ordering::Release);
+        assert!(test.sampler.drain().1);
+        let _ = [(); 3].map(|()| test.reject(2, 2, 20));
+        test.sampler.rest(30_000);
+        assert_eq!(test.sampler.due(), Duration::from_secs(30));
+        assert_eq!(test.sums(30), [(1, Some(client(2)))]);
     }
 
     #[test]
