@@ -143,7 +143,7 @@ where
         };
         attempt.story.endpoint = Some(Arc::clone(permit.address().label()));
         // A kept connection may turn out closed. Without credit such a loss could not be repaired.
-        let may_use_kept = attempt.retry.may_use_kept() && self.budget.covers_one();
+        let may_use_kept = attempt.retry.may_use_kept() && self.budget.covers_one(now);
         let permit = if may_use_kept {
             permit.take(now, attempt.original.is_repeatable())
         } else {

@@ -39,20 +39,26 @@ impl Budget {
     /// Returns true if the next request could pay for a retry. If not, it should not use a kept
     /// connection, which may have been closed meanwhile.
     #[must_use]
-    pub fn covers_one(&self) -> bool {
-        self.credit.get() >= COST
+    pub fn covers_one(&self, now: Instant) -> bool {
+        self.credit_at(now) >= COST
+    }
+
+    /// Credit with the seconds that have passed since they were last credited.
+    fn credit_at(&self, now: Instant) -> u32 {
+        let seconds = now.duration_since(self.paid.get()).as_secs();
+        // Seconds fill up to `FLOOR` only. Credit above it comes from requests alone.
+        let missing = (FLOOR * COST).saturating_sub(self.credit.get());
+        let earned = u32::try_from(seconds).unwrap_or(FLOOR).min(FLOOR) * COST;
+        self.credit.get() + earned.min(missing)
     }
 
     /// Pays for a retry; returns false if the credit is too small.
     #[must_use]
     pub fn spend(&self, now: Instant) -> bool {
+        let credit = self.credit_at(now);
         let seconds = now.duration_since(self.paid.get()).as_secs();
         // Advances by whole seconds only, so the rest of a second counts the next time.
         self.paid.set(self.paid.get() + std::time::Duration::from_secs(seconds));
-        // Seconds fill up to `FLOOR` only. Credit above it comes from requests alone.
-        let missing = (FLOOR * COST).saturating_sub(self.credit.get());
-        let earned = u32::try_from(seconds).unwrap_or(FLOOR).min(FLOOR) * COST;
-        let credit = self.credit.get() + earned.min(missing);
         let enough = credit >= COST;
         self.credit.set(if enough { credit - COST } else { credit });
         enough
@@ -75,9 +81,9 @@ mod tests {
         let budget = Budget::new(now);
         assert_eq!(retries(&budget, now), 10);
         (0..4).for_each(|_| budget.earn());
-        assert!(!budget.covers_one() && !budget.spend(now));
+        assert!(!budget.covers_one(now) && !budget.spend(now));
         budget.earn();
-        assert!(budget.covers_one());
+        assert!(budget.covers_one(now));
         assert_eq!(retries(&budget, now), 1);
         (0..1_000_000).for_each(|_| budget.earn());
         assert_eq!(retries(&budget, now), 100);
@@ -103,5 +109,12 @@ mod tests {
             [0, 1, 1]
         );
         assert_eq!(retries(&budget, after(3_600_000)), 10);
+        let covers = |millis| budget.covers_one(after(millis));
+        // Asked often, and credited once.
+        assert_eq!(
+            [3_600_999, 3_601_000, 3_601_500, 3_660_000].map(covers),
+            [false, true, true, true]
+        );
+        assert_eq!(retries(&budget, after(3_601_500)), 1);
     }
 }
