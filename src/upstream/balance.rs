@@ -67,10 +67,14 @@ impl Share {
         let mut hash = SipHasher13::new();
         hash.write_u64(client);
         hash.write_u64(self.id);
-        // 53 bits fill the mantissa; the half keeps the logarithm away from zero and from infinity.
-        let uniform = ((hash.finish() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
-        f64::from(self.weight) / -uniform.ln()
+        f64::from(self.weight) / -uniform(hash.finish()).ln()
     }
+}
+
+/// Number above 0 and below 1 for a hash, so that its logarithm is finite and not zero. 52 bits and
+/// the half fill the mantissa of 53 bits: with 53 bits the largest number would round to 1.
+fn uniform(hash: u64) -> f64 {
+    ((hash >> 12) as f64 + 0.5) / (1_u64 << 52) as f64
 }
 
 impl Balance {
@@ -160,6 +164,14 @@ mod tests {
 
     fn chosen(balance: Balance, shares: &[Share], client: [u8; 4]) -> usize {
         balance.choose(IpAddr::from(client), shares.iter().enumerate()).expect("a candidate")
+    }
+
+    #[test]
+    fn balance_uniform_number_is_above_zero_and_below_one() {
+        for hash in [0, 1, u64::MAX / 2, u64::MAX - 1, u64::MAX] {
+            let number = uniform(hash);
+            assert!(number > 0.0 && number < 1.0 && number.ln() < 0.0, "{hash}: {number}");
+        }
     }
 
     #[test]
