@@ -138,9 +138,10 @@ fn nanos(rate: Rate, ticks: u64) -> u64 {
     u64::try_from(nanos).unwrap_or(u64::MAX)
 }
 
-/// Converts nanoseconds to ticks, rounded up: the fewest ticks that [`nanos`] shows as this number.
-/// At the same rate they are the same ticks; at another rate a place that was handed out never
-/// begins again before its end.
+/// Converts nanoseconds to ticks: the fewest ticks that [`nanos`] shows as this number. At the same
+/// rate they are the same ticks. At another rate they are less than a nanosecond fewer, so a place
+/// that was handed out begins again less than that before its end: 6 ticks of 7 a millisecond are
+/// 857,143 ns, and 142,865 ticks of 166,676 a millisecond, which are 857,142.0 ns.
 fn ticks(rate: Rate, nanos: u64) -> u64 {
     // A millisecond has `q` ticks and `M` nanoseconds. `nanos` shows `n` for whole ticks above
     // `(n - 1) * q / M` and up to `n * q / M`. The first of them is the cut quotient plus 1. `q` is
