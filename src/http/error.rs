@@ -75,8 +75,6 @@ pub enum Kind {
     WriteTimeout,
     /// The client left before its response was complete.
     ClientGone,
-    /// Rejected by a rule.
-    HttpRequestDenied,
     /// The request has passed weir too often.
     ProxyLoopDetected,
     /// The process is stopping.
@@ -111,7 +109,6 @@ impl Kind {
             Self::RequestTimeout => "request_timeout",
             Self::WriteTimeout => "write_timeout",
             Self::ClientGone => "client_gone",
-            Self::HttpRequestDenied => "http_request_denied",
             Self::ProxyLoopDetected => "proxy_loop_detected",
             Self::ShuttingDown => "destination_unavailable",
             Self::ProxyInternalError => "proxy_internal_error",
@@ -131,7 +128,7 @@ impl Kind {
             Self::BodyTooLarge => 413,
             Self::RequestTimeout | Self::WriteTimeout => 408,
             Self::ClientGone => 499,
-            Self::HttpRequestDenied | Self::ShuttingDown => 503,
+            Self::ShuttingDown => 503,
             Self::ConnectionTimeout | Self::ConnectionReadTimeout => 504,
             Self::ProxyInternalError => 500,
             Self::ProxyLoopDetected => 508,
@@ -159,7 +156,6 @@ impl Kind {
             | Self::BodyTooLarge
             | Self::RequestTimeout
             | Self::WriteTimeout
-            | Self::HttpRequestDenied
             | Self::ClientGone => Side::Client,
             Self::NoRoute
             | Self::ShuttingDown
