@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     config::{
-        self,
+        self, Problems,
         resolve::address::{self, AddressError},
     },
     demo,
@@ -59,7 +59,7 @@ impl Demo {
             Ok(loaded) => loaded.config,
             Err(outcome) => return outcome,
         };
-        serve(config, None, |app| {
+        serve(config, &Problems::default(), None, |app| {
             let address = first_address(app).unwrap_or(self.listen.address);
             listen_beside(app, address);
             // A reader that has closed its pipe does not stop the demo.

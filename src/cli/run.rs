@@ -1,6 +1,13 @@
 //! `weir run`: serves a configuration in the foreground until a signal stops it.
 
-use std::{fs, io, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{
+    fs,
+    io::{self, IsTerminal},
+    path::PathBuf,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -16,6 +23,7 @@ use crate::{
     config::{self, Config, Loaded, Problems},
     process::{
         App, ConfigSource, Control, ControlMessage, Ended, Load, StartError, handover::Predecessor,
+        reload::log_warnings,
     },
 };
 
@@ -54,19 +62,27 @@ pub struct ReloadSource {
 /// Prints the problems of a configuration, and serves it unless there is an error.
 pub fn serve_loaded(result: Result<Loaded, Problems>, again: Option<ReloadSource>) -> Outcome {
     match usable(result) {
-        Ok(loaded) => {
-            print_problems(&loaded.warnings);
-            serve(loaded.config, again, |_| {})
-        }
+        Ok(loaded) => serve(loaded.config, &loaded.warnings, again, |_| {}),
         Err(outcome) => outcome,
     }
 }
 
 /// Serves a configuration until a signal stops it; `ready` is called with the open sockets before
 /// the first response.
-pub fn serve(config: Config, again: Option<ReloadSource>, ready: impl FnOnce(&mut App)) -> Outcome {
+pub fn serve(
+    config: Config,
+    warnings: &Problems,
+    again: Option<ReloadSource>,
+    ready: impl FnOnce(&mut App),
+) -> Outcome {
     // Kept to the end: the rest of the diagnostics is written on drop.
     let (set_log_level, _diagnostics) = diagnostics::start(&config.log_level);
+    // Text for people, with the place in the file. Elsewhere every line is JSON.
+    if io::stderr().is_terminal() {
+        print_problems(warnings);
+    } else {
+        log_warnings(warnings);
+    }
     // Before the bind: listening sockets of a predecessor are taken over, not bound again.
     let predecessor = match Predecessor::find() {
         Ok(predecessor) => predecessor,

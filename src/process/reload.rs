@@ -25,6 +25,15 @@ use crate::{
     upstream::{endpoints::EndpointGroup, settings::UpstreamSettings},
 };
 
+/// Logs the warnings about a configuration, one a line.
+pub fn log_warnings(warnings: &Problems) {
+    for warning in warnings.iter() {
+        let (file, line, _) = warnings.place(warning);
+        let hint = warning.hint.as_deref();
+        tracing::warn!(problem = %warning.message, hint, file, line, "configuration warning");
+    }
+}
+
 /// New configuration with everything it needs opened, read and built: committing it cannot fail.
 pub struct ReloadPlan {
     /// State that the workers serve from then on.

@@ -420,9 +420,7 @@ impl Running {
 
 fn loaded(before: &Shared, load: &Load) -> Result<Config, ReloadError> {
     let loaded = load().map_err(ReloadError::Invalid)?;
-    for warning in loaded.warnings.iter() {
-        tracing::warn!(problem = %warning.message, "configuration warning");
-    }
+    reload::log_warnings(&loaded.warnings);
     for key in reload::restart_only_changes(&before.config, &loaded.config) {
         tracing::warn!(key, "a changed setting needs a restart; ignored until then");
     }

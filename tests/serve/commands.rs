@@ -85,7 +85,7 @@ fn unreadable_file_names_the_user() {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).expect("a file");
     let output = command.args(["check", "-c"]).arg(&path).output().expect("a process");
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(told.contains("permission denied") && told.contains("the user with the id "), "{told}");
+    assert!(told.contains("Permission denied") && told.contains("the user with the id "), "{told}");
 }
 
 #[test]

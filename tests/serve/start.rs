@@ -62,3 +62,25 @@ fn config_missing_file_is_named() {
     assert_eq!(output.status.code(), Some(3), "{stderr}");
     assert!(stderr.contains("/nowhere/weir.yaml"), "{stderr}");
 }
+
+/// Standard error is a pipe here.
+#[test]
+fn start_warnings_are_json_lines_where_diagnostics_are() {
+    let other = Weir::run(ROUTES);
+    let (folder, address) = (tempfile::tempdir().expect("a folder"), other.address);
+    let zones = "zones: { idle: { key: client_ip, rate: 1r/s } }\n";
+    let config = written(&folder, &format!("listeners: [ \"{address}\" ]\n{zones}{ROUTES}"));
+    let stderr = output(&["run", "-c", &config]).stderr;
+    let lines = String::from_utf8_lossy(&stderr);
+    let (json, text): (Vec<_>, Vec<_>) = lines.lines().partition(|line| line.starts_with('{'));
+    assert!(text.len() == 1 && text[0].starts_with("error: cannot listen on"), "{lines}");
+    let lines: Vec<serde_json::Value> =
+        json.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let of_warnings = |line: &&serde_json::Value| {
+        line["fields"]["message"] == "configuration warning" && line["level"] == "WARN"
+    };
+    let warnings: Vec<_> = lines.iter().filter(of_warnings).map(|line| &line["fields"]).collect();
+    assert_eq!(warnings.len(), 1, "{lines:?}");
+    assert_eq!(warnings[0]["problem"], "the zone `idle` is not used");
+    assert_eq!(warnings[0]["line"], 2);
+}
