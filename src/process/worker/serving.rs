@@ -92,8 +92,10 @@ impl Worker {
         let granted = ConnectionSettings { limits: self.serving().limits, max_requests, closing };
         let head = UnfinishedHead::new(self, conn, peer.address, Version::HTTP_11);
         let blame = |error: &Error| {
-            head.fail(error);
-            reply::raw_response(error)
+            let response = reply::raw_response(error);
+            // A connection that was cut gets no response.
+            head.fail(error, if conn.state().is_cut() { 0 } else { body_length(&response) });
+            response
         };
         http1::connection::serve(Rc::clone(conn), &self.fair_queue, granted, service, blame).await;
     }
@@ -133,7 +135,7 @@ impl Worker {
         .await;
         // A head that was cut has no stream, and no other place writes its line.
         if let Some(error) = http1::connection::unfinished_head(conn) {
-            head.fail(&error);
+            head.fail(&error, 0);
         }
         self.log_abuse(conn.state(), address);
     }
@@ -151,4 +153,10 @@ impl Worker {
 /// Returns true if an HTTP/2 connection ended without a fault of its client.
 fn ends_softly(state: &ClientState) -> bool {
     matches!(state.ended_by(), None | Some(CutReason::Idle))
+}
+
+/// Length of the body of a response as it is sent.
+fn body_length(response: &[u8]) -> u64 {
+    let head = response.windows(4).position(|end| end == b"\r\n\r\n").map(|end| end + 4);
+    head.map_or(0, |head| (response.len() - head) as u64)
 }

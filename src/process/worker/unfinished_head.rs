@@ -28,10 +28,12 @@ impl<'a> UnfinishedHead<'a> {
         Self { worker, conn, peer, proto, is_logged: Cell::new(false) }
     }
 
-    /// Writes the log line of a request whose head failed.
-    pub fn fail(&self, error: &Error) {
+    /// Writes the log line of a request whose head failed, and which got this many bytes of a body.
+    pub fn fail(&self, error: &Error, bytes_out: u64) {
         self.is_logged.set(true);
-        self.record().fails(error);
+        let mut record = self.record();
+        record.entry.bytes_out = bytes_out;
+        record.fails(error);
     }
 
     /// Record of as much of it as is known.
