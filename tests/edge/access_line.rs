@@ -144,3 +144,23 @@ async fn x_request_id_of_the_line_is_the_one_that_is_forwarded() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn line_of_a_refused_head_has_the_length_of_its_response() {
+    on_edge(&[], |edge| async move {
+        let response = edge.exchange("GET / HTTP/1.1\nhost: a\r\n\r\n").await;
+        let (_, body) = response.split_once("\r\n\r\n").expect("a response");
+        assert_eq!(status(&response), 400);
+        assert_eq!(edge.line().await["bytes_out"], body.len());
+        // It takes too long, and gets no response.
+        let mut client = edge.connect();
+        client.write_all(b"GET / HTTP/1.1\r\n").await.expect("an open pipe");
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).await.expect("an end");
+        let line = edge.line().await;
+        assert!(rest.is_empty());
+        assert_eq!(line["status"], 408);
+        assert_eq!(line["bytes_out"], 0);
+    })
+    .await;
+}
