@@ -374,7 +374,7 @@ fn is_sensitive(name: &str) -> bool {
 }
 
 /// Returns true if a field looks like one that a limit counts by, to servers that have one sign for
-/// `-` and others ([`is_lookalike`]): a client could choose which of the two is counted.
+/// `-` and others: a client could choose which of the two is counted.
 #[must_use]
 pub fn looks_counted(headers: &HeaderList, counted: &[HeaderName]) -> bool {
     let unified = |byte: &u8| unified_byte(byte.to_ascii_lowercase());
