@@ -79,22 +79,22 @@ impl LinesSoFar {
         }
         // Nearly all lines have one space before the value and none behind it.
         let is_plain = match value {
-            [b' ', value] => !is_space(*value),
-            [b' ', first, .., last] => !is_space(*first) && !is_space(*last),
+            [b' ', value] => !line::is_space(value),
+            [b' ', first, .., last] => !line::is_space(first) && !line::is_space(last),
             _ => false,
         };
         let (space, value) = if is_plain {
             (1, &value[1..])
         } else {
-            let space = value.iter().position(|byte| !is_space(*byte)).unwrap_or(value.len());
+            let space = value.iter().position(|byte| !line::is_space(byte)).unwrap_or(value.len());
             (space, line::trim(value))
         };
         let value_start = name_end + 1 + space;
-        let places = (start..name_end, value_start..value_start + value.len());
         if self.lines.capacity() == 0 {
             self.lines.reserve(USUAL.1);
         }
-        self.lines.push(Line::new(places.0, places.1, known, is_plain));
+        let value_place = value_start..value_start + value.len();
+        self.lines.push(Line::new(start..name_end, value_place, known, is_plain));
         (known, value)
     }
 
@@ -211,7 +211,8 @@ impl HeaderList {
 
     /// Adds a field.
     pub fn append(&mut self, name: &HeaderName, value: &HeaderValue) {
-        self.push(name.as_str(), KnownName::of(name.as_str().as_bytes()), value.as_bytes());
+        let name = name.as_str().as_bytes();
+        self.push(name, KnownName::of(name), value.as_bytes());
     }
 
     /// Sets a field to a value, in the place of those of this name.
@@ -223,7 +224,13 @@ impl HeaderList {
     pub fn set_any(&mut self, name: &HeaderName, value: &HeaderValue) {
         match KnownName::of(name.as_str().as_bytes()) {
             Some(known) => self.set(known, value),
-            None => self.replace(name.as_str().as_bytes(), value.as_bytes()),
+            None => {
+                let name = name.as_str().as_bytes();
+                let line = self.write_behind(name, None, value.as_bytes());
+                self.put(line, |text, other| {
+                    other.known.is_none() && other.field(text).name.eq_ignore_ascii_case(name)
+                });
+            }
         }
     }
 
@@ -345,7 +352,7 @@ impl HeaderList {
 
     /// Adds a field of another list.
     pub fn append_line(&mut self, field: &FieldLine<'_>) {
-        self.push_bytes(field.name, field.known, field.value);
+        self.push(field.name, field.known, field.value);
     }
 
     /// Sets a field to a value that is made of other values.
@@ -356,11 +363,24 @@ impl HeaderList {
     /// Adds a field whose value is made of other values.
     pub(super) fn append_valid(&mut self, name: KnownName, value: &[u8]) {
         debug_assert!(is_value(value));
-        self.push(name.text(), Some(name), value);
+        self.push(name.text().as_bytes(), Some(name), value);
     }
 
-    fn push(&mut self, name: &str, known: Option<KnownName>, value: &[u8]) {
-        self.push_bytes(name.as_bytes(), known, value);
+    /// Adds a field behind all others.
+    fn push(&mut self, name: &[u8], known: Option<KnownName>, value: &[u8]) {
+        let line = self.write_behind(name, known, value);
+        self.lines.push(line);
+    }
+
+    /// Writes a line behind the text, without adding it to the lines.
+    fn write_behind(&mut self, name: &[u8], known: Option<KnownName>, value: &[u8]) -> Line {
+        let start = self.text.len();
+        write_line(&mut self.text, name, value);
+        if let Some(known) = known {
+            self.present.insert(known);
+        }
+        let name_end = start + name.len();
+        Line::new(start..name_end, name_end + 2..name_end + 2 + value.len(), known, true)
     }
 
     /// Sets a field whose name weir knows to the value that `write` appends, which has no control
@@ -375,51 +395,22 @@ impl HeaderList {
         self.text.extend_from_slice(b"\r\n");
         let line = Line::new(start..value - 2, value..end, Some(name), true);
         if self.present.contains(name) {
-            let mut lines = self.lines.iter().enumerate();
-            let first = lines.find(|(_, line)| line.known == Some(name)).map(|(index, _)| index);
-            let mut index = 0;
-            self.lines.retain(|line| {
-                index += 1;
-                Some(index - 1) == first || line.known != Some(name)
-            });
-            if let Some(place) = first.and_then(|first| self.lines.get_mut(first)) {
-                *place = line;
-            }
+            self.put(line, |_, other| other.known == Some(name));
         } else {
             self.present.insert(name);
             self.lines.push(line);
         }
     }
 
-    fn push_bytes(&mut self, name: &[u8], known: Option<KnownName>, value: &[u8]) {
-        let line = self.written(name, known, value);
-        self.lines.push(line);
-    }
-
-    /// Writes a line behind all others, without adding it to them.
-    fn written(&mut self, name: &[u8], known: Option<KnownName>, value: &[u8]) -> Line {
-        let start = self.text.len();
-        write_line(&mut self.text, name, value);
-        if let Some(known) = known {
-            self.present.insert(known);
-        }
-        let name_end = start + name.len();
-        Line::new(start..name_end, name_end + 2..name_end + 2 + value.len(), known, true)
-    }
-
-    /// Sets a field whose name weir does not know.
-    fn replace(&mut self, name: &[u8], value: &[u8]) {
-        let is_it = |text: &[u8], line: &Line| {
-            line.known.is_none() && line.field(text).name.eq_ignore_ascii_case(name)
+    /// Puts a line in the place of the first for which `is_it` is true, without the others.
+    fn put(&mut self, line: Line, is_it: impl Fn(&[u8], &Line) -> bool) {
+        let Some(first) = self.lines.iter().position(|other| is_it(&self.text, other)) else {
+            return self.lines.push(line);
         };
-        let Some(first) = self.lines.iter().position(|line| is_it(&self.text, line)) else {
-            return self.push_bytes(name, None, value);
-        };
-        let line = self.written(name, None, value);
         let (text, mut index) = (&self.text, 0);
-        self.lines.retain(|line| {
+        self.lines.retain(|other| {
             index += 1;
-            index <= first + 1 || !is_it(text, line)
+            index <= first + 1 || !is_it(text, other)
         });
         self.lines[first] = line;
     }
@@ -447,8 +438,8 @@ impl From<&HeaderMap> for HeaderList {
     fn from(map: &HeaderMap) -> Self {
         let mut list = Self { lines: Vec::with_capacity(map.len()), ..Self::default() };
         for (name, value) in map {
-            let (name, value) = (name.as_str(), line::trim(value.as_bytes()));
-            list.push(name, KnownName::of(name.as_bytes()), value);
+            let name = name.as_str().as_bytes();
+            list.push(name, KnownName::of(name), line::trim(value.as_bytes()));
         }
         list
     }
@@ -469,10 +460,6 @@ fn write_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     for part in [name, b": ", value, b"\r\n"] {
         out.extend_from_slice(part);
     }
-}
-
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t')
 }
 
 /// Returns true if a text can be a value: it has no control byte but tabs.
@@ -548,7 +535,7 @@ mod tests {
         assert_eq!(list.get(KnownName::Location), Some(&b"a\tb\xe9"[..]));
     }
 
-    /// What is done to a list, and the same with a plain one.
+    /// Change of a list, made to a plain one too.
     #[derive(Clone, Debug)]
     enum Change {
         Set(usize, u8),

@@ -1,4 +1,4 @@
-//! LineEnds and the bytes they consist of (RFC 9112, section 2.2; RFC 9110, section 5.6.2).
+//! Lines and the bytes they consist of (RFC 9112, section 2.2; RFC 9110, section 5.6.2).
 //!
 //! Guarantee: a line ends with CRLF, and contains no control byte but a tab.
 
@@ -21,7 +21,7 @@ pub struct LineEnds<'a> {
 const WORD: usize = 8;
 
 impl<'a> LineEnds<'a> {
-    /// LineEnds of these bytes, of which those before `from` have no control byte.
+    /// Ends of the lines of these bytes, of which those before `from` have no control byte.
     #[must_use]
     pub fn from(bytes: &'a [u8], from: usize) -> Self {
         Self { bytes, behind: from, word: 0, marks: 0 }
@@ -144,10 +144,15 @@ pub fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Flaw> {
     }
 }
 
+/// Returns true for white space around a value (RFC 9110, section 5.6.3).
+#[must_use]
+pub fn is_space(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
 /// Value without the white space around it.
 #[must_use]
 pub fn trim(value: &[u8]) -> &[u8] {
-    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
     let Some(begin) = value.iter().position(|byte| !is_space(byte)) else { return &[] };
     let end = value.iter().rposition(|byte| !is_space(byte)).map_or(begin, |last| last + 1);
     &value[begin..end]
