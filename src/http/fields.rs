@@ -72,7 +72,7 @@ fn doubt_about_length(headers: &HeaderList) -> Option<&'static str> {
 pub fn length_of(headers: &HeaderList) -> Option<u64> {
     let mut lengths = headers.get_all(KnownName::ContentLength);
     let length = lengths.next().filter(|_| lengths.next().is_none())?;
-    // A number may have a sign, and a length has none.
+    // Rust reads a number with a sign, and a length has none.
     let is_number = length.first().is_some_and(u8::is_ascii_digit);
     if is_number { str::from_utf8(length).ok()?.parse().ok() } else { None }
 }
@@ -239,7 +239,7 @@ impl Hidden {
     pub fn by(headers: &HeaderList) -> Self {
         let options = || {
             let lines = headers.get_all(KnownName::Connection);
-            lines.flat_map(tokens).filter(|option| !is_option(option))
+            lines.flat_map(tokens).filter(|option| !ConnectionOptions::default().add(option))
         };
         // Nearly always there is one option, which names no field.
         if !ConnectionOptions::of(headers).names_fields {
@@ -290,7 +290,7 @@ pub(super) fn with_lower<T>(name: &[u8], then: impl FnOnce(&str) -> T) -> T {
     then(str::from_utf8(lower).unwrap_or_default())
 }
 
-/// What `Connection` says of the connection itself (RFC 9110, section 7.6.1).
+/// Options of `Connection` that are about the connection itself (RFC 9110, section 7.6.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionOptions {
     /// `close`.
@@ -335,33 +335,19 @@ impl ConnectionOptions {
     }
 }
 
-/// Returns true for the usual members of `Connection` that name no field, or one that never
-/// crosses.
-fn is_option(token: &[u8]) -> bool {
-    [&b"keep-alive"[..], b"close", b"upgrade"]
-        .iter()
-        .any(|option| token.eq_ignore_ascii_case(option))
-}
-
 /// Returns true if some servers would read a name as a framing or forwarding field, because they
 /// have one sign for `-` and others (RFC 3875, section 4.1.18): WSGI and CGI take `_` for `-`, PHP
 /// also `.`, and lighttpd every sign.
 pub(super) fn is_lookalike(name: &str) -> bool {
-    has_other_sign(name.as_bytes()) && is_sensitive(&unified(name))
+    matches!(unified(name), Cow::Owned(name) if is_sensitive(&name))
 }
 
-/// Returns true if a name has a sign that is not `-`.
-fn has_other_sign(name: &[u8]) -> bool {
-    name.iter().any(|byte| unified_byte(*byte) != *byte)
-}
-
-/// Name as the servers see it that have one sign for all.
+/// Name as the servers see it that have one sign for all; borrowed if it has no sign but `-`.
 fn unified(name: &str) -> Cow<'_, str> {
-    if !has_other_sign(name.as_bytes()) {
+    if name.bytes().all(|byte| unified_byte(byte) == byte) {
         return Cow::Borrowed(name);
     }
-    let letter = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
-    Cow::Owned(name.chars().map(letter).collect())
+    Cow::Owned(name.bytes().map(unified_byte).map(char::from).collect())
 }
 
 fn unified_byte(byte: u8) -> u8 {
@@ -392,7 +378,7 @@ pub fn looks_counted(headers: &HeaderList, counted: &[HeaderName]) -> bool {
 /// could choose a new bucket for each request, and the endpoint would see none of its choices.
 #[must_use]
 pub fn hides_counted(headers: &HeaderList, counted: &[HeaderName]) -> bool {
-    if counted.is_empty() || !headers.contains(KnownName::Connection) {
+    if counted.is_empty() {
         return false;
     }
     let hidden = Hidden::by(headers);

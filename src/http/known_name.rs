@@ -161,8 +161,8 @@ const fn words(name: &[u8]) -> Words {
     [u64::from_le_bytes(*first) | LOWER, second, last]
 }
 
-/// Bit that makes a letter small. It leaves digits and the hyphen as they are, and makes no other
-/// byte of a token one of those.
+/// Bit that turns a letter into lower case. It does not change digits and the hyphen, and turns no
+/// other byte of a token into one of these.
 const LOWER: u64 = 0x2020_2020_2020_2020;
 
 /// Set of known names.

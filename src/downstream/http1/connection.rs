@@ -36,7 +36,7 @@ use crate::{
     },
     http::{
         error::Error,
-        fields::{ConnectionOptions, awaits_continue},
+        fields::awaits_continue,
         framing::{
             Flaw,
             request_head::{HeadReader, RequestHead},
@@ -208,7 +208,7 @@ where
     async fn exchange(&self, head: RequestHead) -> Option<Ended> {
         let conn = self.conn;
         let form = ResponseForm::of(&head.parts, head.persists);
-        let client_closes = ConnectionOptions::of(&head.parts.headers).close;
+        let client_closes = head.closes;
         let (body, upload) = match head.body.has_ended() {
             true => (IncomingBody::Nothing, None),
             false => {

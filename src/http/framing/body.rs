@@ -47,7 +47,7 @@ pub struct BodyDecoder {
     chunks: Option<Box<Chunks>>,
 }
 
-/// What a body in chunks has had beside its data, and the limits on that.
+/// Elements of a body in chunks beside its data so far, and the limits on them.
 #[derive(Debug, Default)]
 struct Chunks {
     /// Bytes of all chunk extensions so far.

@@ -8,7 +8,6 @@ use http::Uri;
 use super::{flaw::Flaw, line};
 use crate::http::{
     fields::{ConnectionOptions, LENGTH_DIGITS},
-    header_list::HeaderList,
     known_name::KnownName,
 };
 
@@ -140,10 +139,9 @@ impl Head {
     }
 }
 
-/// Returns true if a connection persists after a message with these fields (RFC 9112, section 9.3).
+/// Returns true if a connection persists after a message with these options (RFC 9112, section 9.3).
 #[must_use]
-pub fn persists(version: Version, headers: &HeaderList) -> bool {
-    let options = ConnectionOptions::of(headers);
+pub fn persists(version: Version, options: ConnectionOptions) -> bool {
     !options.close && (version == Version::Http11 || options.keep_alive)
 }
 

@@ -12,7 +12,7 @@ use super::{
     head::{self, Head, persists},
     line::{self, LineEnds},
 };
-use crate::http::{header_list::LinesSoFar, message::RequestParts};
+use crate::http::{fields::ConnectionOptions, header_list::LinesSoFar, message::RequestParts};
 
 /// Complete head of a request.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct RequestHead {
     pub body: BodyDecoder,
     /// True if another request may follow on the connection.
     pub persists: bool,
+    /// True if the client announced that none follows.
+    pub closes: bool,
 }
 
 /// Reader of the heads of one connection.
@@ -145,10 +147,11 @@ impl HeadReader {
             BodyDecoder::length(framing.length().unwrap_or(0))
         };
         let headers = std::mem::take(&mut self.lines).finish(head);
-        let persists = persists(framing.version(), &headers);
+        let options = ConnectionOptions::of(&headers);
+        let persists = persists(framing.version(), options);
         *self = Self::new(self.limits);
         let parts = RequestParts { method, uri, version, headers };
-        Ok((RequestHead { parts, body, persists }, end))
+        Ok((RequestHead { parts, body, persists, closes: options.close }, end))
     }
 }
 

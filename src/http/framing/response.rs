@@ -13,6 +13,7 @@ use super::{
     line::LineEnds,
 };
 use crate::http::{
+    fields::ConnectionOptions,
     header_list::{HeaderList, LinesSoFar},
     message::ResponseParts,
 };
@@ -154,7 +155,7 @@ fn framed(
     // the next response. HEAD and 304 may give a length without a body.
     let announces = framing.is_chunked()
         || (status == StatusCode::NO_CONTENT && framing.length().is_some_and(|length| length > 0));
-    let persists = persists(framing.version(), &parts.headers)
+    let persists = persists(framing.version(), ConnectionOptions::of(&parts.headers))
         && !body.ends_with_close()
         && !(bodiless && announces);
     ResponseHead { parts, body, persists }
