@@ -7,19 +7,18 @@
 
 use std::{
     cell::{Cell, Ref, RefCell},
-    future::{Future, poll_fn},
+    future::poll_fn,
     io,
     mem::MaybeUninit,
-    pin::{Pin, pin},
+    pin::Pin,
     rc::Rc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    task::coop::unconstrained,
     time::{Instant, sleep},
 };
 
@@ -28,7 +27,7 @@ use super::{
     http1::interim::InterimQueue,
     tunnel::Tunnel,
 };
-use crate::runtime::io::{Io, take_steps};
+use crate::runtime::io::{Io, poll_once, take_steps};
 
 /// Bytes read ahead while a request is parked.
 pub const READ_AHEAD: usize = 16 * 1024;
@@ -330,9 +329,7 @@ impl ClientConn {
     pub fn has_unread(&self) -> bool {
         let mut piece = [MaybeUninit::uninit(); 1];
         let mut buffer = ReadBuf::uninit(&mut piece);
-        // Outside the budget of the task: within it a socket would look empty.
-        let look = poll_fn(|context| self.poll_read_raw(context, &mut buffer));
-        let looked = pin!(unconstrained(look)).poll(&mut Context::from_waker(Waker::noop()));
+        let looked = poll_once(|context| self.poll_read_raw(context, &mut buffer));
         looked.is_ready() && !buffer.filled().is_empty()
     }
 

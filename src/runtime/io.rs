@@ -3,6 +3,7 @@
 
 use std::{
     cell::Cell,
+    future::{Future, poll_fn},
     io,
     pin::{Pin, pin},
     rc::Rc,
@@ -138,6 +139,12 @@ pub fn take_steps(steps: usize, context: &mut Context<'_>) {
             return;
         }
     }
+}
+
+/// Polls once and registers no waker. The budget of the task does not count: within it every socket
+/// would look silent once it is spent.
+pub fn poll_once<T>(poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+    pin!(coop::unconstrained(poll_fn(poll))).poll(&mut Context::from_waker(Waker::noop()))
 }
 
 /// Connection that has switched away from HTTP.

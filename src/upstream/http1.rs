@@ -7,19 +7,15 @@
 //! read in turns, so other connections do not wait for its end.
 
 use std::{
-    future::poll_fn,
     io,
     pin::{Pin, pin},
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
 };
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
-    task::coop::unconstrained,
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tower::BoxError;
 
 use super::{
@@ -41,7 +37,7 @@ use crate::{
         message::ResponseParts,
     },
     runtime::{
-        io::{Switched, take_steps},
+        io::{Switched, poll_once, take_steps},
         write_buffer::WriteBuffer,
     },
 };
@@ -159,11 +155,10 @@ impl<B> Http1Conn<B> {
 
     fn is_silent(&mut self) -> bool {
         let mut byte = [0];
-        let look = poll_fn(|context| {
+        poll_once(|context| {
             Pin::new(&mut self.stream).poll_read(context, &mut ReadBuf::new(&mut byte))
-        });
-        // Outside the budget of the task: within it every connection would look silent, or none.
-        pin!(unconstrained(look)).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+        })
+        .is_pending()
     }
 
     /// Frees large buffers, as the connection is idle.
@@ -499,8 +494,10 @@ where
 mod tests {
     use std::{
         collections::VecDeque,
+        future::poll_fn,
         io::IoSlice,
         sync::{Arc, Mutex},
+        task::Waker,
     };
 
     use http_body_util::{BodyExt, Empty};
