@@ -1,6 +1,6 @@
 //! Header fields that describe the exact bytes of a body, and hold no longer once it is encoded.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header::ETAG};
+use http::HeaderMap;
 
 use crate::http::{header_list::HeaderList, known_name::KnownName};
 
@@ -16,22 +16,16 @@ pub(super) fn restate_headers(headers: &mut HeaderList) {
     match weak(tag) {
         Some(weak) => headers.set_valid(KnownName::Etag, &weak),
         None if tag.starts_with(b"W/") => {}
+        // Neither weak nor strong: a malformed tag must not stand for other bytes.
         None => headers.remove(KnownName::Etag),
     }
 }
 
 /// Removes the same from trailers.
 pub(super) fn restate_trailers(trailers: &mut HeaderMap) {
-    for digest in DIGESTS {
-        trailers.remove(HeaderName::from_static(digest.text()));
-    }
-    let Some(tag) = trailers.get(ETAG).map(HeaderValue::as_bytes) else { return };
-    match weak(tag).and_then(|weak| HeaderValue::from_bytes(&weak).ok()) {
-        Some(weak) => drop(trailers.insert(ETAG, weak)),
-        None if tag.starts_with(b"W/") => {}
-        // Neither weak nor strong: a malformed tag must not stand for other bytes.
-        None => drop(trailers.remove(ETAG)),
-    }
+    let mut list = HeaderList::from(&*trailers);
+    restate_headers(&mut list);
+    *trailers = list.to_map();
 }
 
 /// Weak form of a strong tag: the encoded bytes mean the same but differ.

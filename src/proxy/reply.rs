@@ -112,9 +112,17 @@ pub fn failure(error: &Error, accept: Option<&[u8]>) -> Response<Full<Bytes>> {
     story.answer(headers, RejectBody::Auto, accept)
 }
 
-/// Response to a request that could not be parsed, as the bytes that end its connection.
+/// Response as the bytes that end its connection.
+pub struct RawResponse {
+    /// Head and body.
+    pub bytes: Vec<u8>,
+    /// Length of the body.
+    pub body_length: u64,
+}
+
+/// Response to a request that could not be parsed.
 #[must_use]
-pub fn raw_response(error: &Error) -> Vec<u8> {
+pub fn raw_response(error: &Error) -> RawResponse {
     let status = error.kind().status();
     let story = ErrorBody { status, detail: error.detail(), zone: None, retry_ms: None };
     let (media, body) = story.render(RejectBody::Auto, None);
@@ -127,7 +135,8 @@ pub fn raw_response(error: &Error) -> Vec<u8> {
         format!("date: {}", date.unwrap_or_default()),
         "cache-control: no-store\r\nconnection: close\r\n\r\n".to_owned(),
     ];
-    [head.join("\r\n").into_bytes(), body].concat()
+    let body_length = body.len() as u64;
+    RawResponse { bytes: [head.join("\r\n").into_bytes(), body].concat(), body_length }
 }
 
 fn cause_of(error: &Error) -> String {

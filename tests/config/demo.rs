@@ -173,7 +173,7 @@ fn greeting_names_the_program_as_it_was_started() {
     );
 }
 
-/// What was sent before leaves a debt: the line waits until it is worked off.
+/// An earlier burst leaves a debt: the printed line waits until the limit has recovered.
 #[test]
 fn greeting_burst_keeps_the_limit_behind_another_one() {
     let demo = Demo::start();

@@ -12,7 +12,7 @@ const FINAL: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const HINTS: &str =
     "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nconnection: x-hop\r\nx-hop: 1\r\n\r\n";
 
-/// What was received so far; nothing more comes for a moment.
+/// Bytes received until none comes for a moment.
 async fn received(client: &mut DuplexStream) -> String {
     let mut bytes = Vec::new();
     while let Ok(Ok(count)) =
@@ -33,7 +33,7 @@ async fn request(pipe: &mut DuplexStream) {
     }
 }
 
-/// What a client of this request has after each of the pieces of its endpoint.
+/// Bytes that a client with this request received after each piece of its endpoint.
 async fn pieces(asked: &'static str, sent: &'static [&'static str]) -> Vec<String> {
     let (told, mut got) = tokio::sync::mpsc::unbounded_channel();
     on_raw_edge(config_to(&["1"]), |edge, mut pipes| async move {

@@ -213,7 +213,7 @@ fn reload_of_a_file_that_no_process_serves_names_the_remedy() {
     );
 }
 
-/// Where the tests are root's.
+/// Runs only where the tests run as root.
 #[test]
 fn reload_by_root_reaches_a_process_of_another_user() {
     let Some((mut command, folder)) = crate::process::as_nobody() else { return };

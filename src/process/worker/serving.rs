@@ -94,8 +94,8 @@ impl Worker {
         let blame = |error: &Error| {
             let response = reply::raw_response(error);
             // A connection that was cut gets no response.
-            head.fail(error, if conn.state().is_cut() { 0 } else { body_length(&response) });
-            response
+            head.fail(error, if conn.state().is_cut() { 0 } else { response.body_length });
+            response.bytes
         };
         http1::connection::serve(Rc::clone(conn), &self.fair_queue, granted, service, blame).await;
     }
@@ -153,10 +153,4 @@ impl Worker {
 /// Returns true if an HTTP/2 connection ended without a fault of its client.
 fn ends_softly(state: &ClientState) -> bool {
     matches!(state.ended_by(), None | Some(CutReason::Idle))
-}
-
-/// Length of the body of a response as it is sent.
-fn body_length(response: &[u8]) -> u64 {
-    let head = response.windows(4).position(|end| end == b"\r\n\r\n").map(|end| end + 4);
-    head.map_or(0, |head| (response.len() - head) as u64)
 }

@@ -46,7 +46,7 @@ fn curl_gets_through_with_a_large_cookie() {
     }
 }
 
-/// What curl makes of an upload of this many bytes that is rejected, time after time.
+/// Results of curl for repeated uploads of this many bytes that are rejected.
 fn rejected(url: &str, length: usize, more: &[&str]) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     let body = folder.path().join("body");
