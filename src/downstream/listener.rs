@@ -3,10 +3,15 @@
 //!
 //! Guarantees: an address in use by another process is an error, even if that process would share
 //! it. When descriptors run out, clients are closed immediately and no loop spins. Connections that
-//! the kernel accepted before a stop are still served.
+//! the kernel accepted before a stop are still served, also those of clients that had sent nothing
+//! (`tests/serve/deferred.rs`).
+//!
+//! A client is accepted with its first data, which saves a wake-up for each connection. One that
+//! sends nothing is accepted a second later, so everything that holds for silent clients holds
+//! [`SILENT`] later at most.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     future::poll_fn,
     io,
     net::{SocketAddr, TcpListener as StdListener},
@@ -24,7 +29,10 @@ use tokio::{
 };
 
 use super::{connection_limits::ConnectionLimits, settings::ListenerSettings, tls::Tls};
-use crate::{log::throttle::LogThrottle, runtime::io::set_keepalive};
+use crate::{
+    log::throttle::LogThrottle,
+    runtime::{io::set_keepalive, sys::defer_accept},
+};
 
 /// Requirements of a listener on its connections. There is no default: a requirement that is not
 /// known cannot be met.
@@ -71,6 +79,12 @@ const BACKLOG: i32 = 4096;
 const ACKNOWLEDGED: Duration = Duration::from_secs(30);
 /// Connections accepted in one turn, before open connections get theirs.
 const ACCEPTS_A_TURN: u32 = 8;
+/// Longest time for which the kernel keeps a client that has connected and sends nothing. It asks
+/// the client once more, after its initial retransmission time-out of a second (RFC 6298), and
+/// passes it on then.
+pub const SILENT: Duration = Duration::from_millis(1_100);
+/// Interval at which a closing listener looks for such clients.
+const LOOK: Duration = Duration::from_millis(20);
 /// Pause after a failed accept; it doubles with each further one ...
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// ... up to this.
@@ -117,9 +131,15 @@ pub fn shared(address: SocketAddr) -> io::Result<StdListener> {
 /// [`set_keepalive`], one that acknowledges nothing by the TCP user time-out (RFC 5482), `write` or
 /// 30 s, whichever is longer.
 ///
+/// With `defers` the kernel keeps clients until they send data, for [`SILENT`] at most.
+///
 /// # Errors
 /// When the kernel refuses.
-pub fn tune(listener: &StdListener, write: Duration) -> io::Result<()> {
+pub fn tune(listener: &StdListener, write: Duration, defers: bool) -> io::Result<()> {
+    if let Err(error) = defer_accept(listener, defers.into()) {
+        // It only costs time.
+        tracing::debug!(%error, "clients are accepted before they send data");
+    }
     let socket = SockRef::from(listener);
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_user_timeout(Some(write.max(ACKNOWLEDGED)))?;
@@ -143,21 +163,30 @@ fn reusable(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// What becomes of a socket after its accepting has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterStop {
+    /// Another process accepts on it.
+    Shared,
+    /// It is closed.
+    Closed,
+}
+
 /// Accepts connections until `stop`, and then those that were waiting already.
 pub async fn accept(
     listener: TcpListener,
-    stop: impl Future<Output = ()>,
+    stop: impl Future<Output = AfterStop>,
     mut take: impl FnMut(TcpStream, SocketAddr),
 ) {
     let (mut pause, mut spare, said, begun) =
         (FIRST_PAUSE, SpareDescriptor::default(), LogThrottle::default(), Instant::now());
     spare.restore();
     let (mut stop, mut count) = (pin!(stop), 0_u32);
-    loop {
+    let after = loop {
         let accepted = tokio::select! {
             // `stop` is polled first, so a flood of connections cannot delay a stop.
             biased;
-            () = &mut stop => break,
+            after = &mut stop => break after,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -186,12 +215,55 @@ pub async fn accept(
                 }
             }
         }
+    };
+    if after == AfterStop::Closed {
+        take_silent(&listener, &mut take).await;
     }
     take_waiting(listener, take).unwrap_or_else(|error| log_lost_connection(&error));
 }
 
 fn log_lost_connection(error: &io::Error) {
     tracing::warn!(%error, "accept failed while stopping; pending connections are lost");
+}
+
+/// Takes the clients that have connected and sent nothing, which the kernel still keeps: it would
+/// reset them when the listener closes.
+async fn take_silent(listener: &TcpListener, take: &mut impl FnMut(TcpStream, SocketAddr)) {
+    let Ok(address) = listener.local_addr() else { return };
+    // From now on the kernel passes on each of them with the next segment it sends.
+    if defer_accept(listener, 0).is_err() {
+        return;
+    }
+    let end = Instant::now() + SILENT;
+    while Instant::now() < end && keeps_clients(address).await {
+        while let Some((stream, peer)) = waiting(listener).await {
+            take(stream, peer);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Returns true if the kernel keeps clients of an address that have not been accepted yet, or if
+/// that is not known.
+async fn keeps_clients(address: SocketAddr) -> bool {
+    // The list has a line for each connection of the machine, so reading it may take a while.
+    let looked = tokio::task::spawn_blocking(move || {
+        let list = if address.is_ipv6() { "/proc/net/tcp6" } else { "/proc/net/tcp" };
+        fs::read_to_string(list).is_ok_and(|list| is_awaited(&list, address.port()))
+    });
+    looked.await.unwrap_or(true)
+}
+
+/// Returns true if a list of the kernel's connections (`proc(5)`) has a handshake on this port that
+/// is not complete, or not passed on.
+fn is_awaited(list: &str, port: u16) -> bool {
+    let port = format!(":{port:04X}");
+    list.lines().any(|line| {
+        let mut words = line.split_ascii_whitespace().skip(1);
+        let is_here = words.next().is_some_and(|local| local.ends_with(&port));
+        // SYN_RECV.
+        is_here && words.nth(1) == Some("03")
+    })
 }
 
 /// Takes the connections in the backlog. The kernel itself is asked, as the runtime does not know
@@ -258,6 +330,16 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 mod tests {
     use crate::downstream::listener::*;
 
+    #[test]
+    fn handshake_on_a_port_is_found_in_the_list_of_the_kernel() {
+        let list = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt\n\
+                    \u{20}  0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 0\n\
+                    \u{20}  1: 0100007F:1F91 0100007F:E0A2 03 00000000:00000000 01:00000063 0\n\
+                    \u{20}  2: 0100007F:E0A2 0100007F:1F92 03 00000000:00000000 01:00000063 0\n";
+        let found = [0x1f90, 0x1f91, 0x1f92].map(|port| is_awaited(list, port));
+        assert_eq!(found, [false, true, false]);
+    }
+
     #[tokio::test]
     async fn listener_takes_backlog_at_stop() {
         let listener =
@@ -267,7 +349,8 @@ mod tests {
         // Not through the runtime, which therefore does not know of them.
         let clients = [(); 3].map(|()| std::net::TcpStream::connect(address).expect("a listener"));
         let mut taken = Vec::new();
-        accept(listener, std::future::ready(()), |stream, peer| taken.push((stream, peer))).await;
+        let stop = std::future::ready(AfterStop::Closed);
+        accept(listener, stop, |stream, peer| taken.push((stream, peer))).await;
         let peers: Vec<_> = taken.iter().map(|(_, peer)| *peer).collect();
         assert_eq!(peers, clients.map(|client| client.local_addr().expect("an address")));
     }
@@ -278,7 +361,7 @@ mod tests {
             bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1).expect("a free port").remove(0);
         listener.set_nonblocking(false).expect("a socket");
         for (write, acknowledged) in [(5, 30), (300, 300)] {
-            tune(&listener, Duration::from_secs(write)).expect("a socket");
+            tune(&listener, Duration::from_secs(write), false).expect("a socket");
             let _client = std::net::TcpStream::connect(listener.local_addr().expect("an address"))
                 .expect("a listener");
             let (accepted, _) = listener.accept().expect("a connection");

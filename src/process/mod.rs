@@ -157,7 +157,7 @@ impl App {
         // Duplicates are made before the workers own the sockets.
         let again = sockets.iter().flatten().chain(&admin).map(Listening::again);
         let held: Vec<_> = again.collect::<io::Result<_>>().map_err(StartError::Thread)?;
-        sockets::tune(&held, shared.config.timeouts.write)?;
+        sockets::tune(&held, &shared.doors, shared.config.timeouts.write)?;
         let crew = Workers::start(&shared, sockets)?;
         // Logged only now, when every worker accepts.
         tracing::info!(?addresses, "listening");

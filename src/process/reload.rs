@@ -83,7 +83,7 @@ pub fn prepare(
         sockets::listen_for(&config.listeners, &mut opened, address, Vec::new())?;
     }
     let held = sockets::again(&opened).map_err(StartError::Thread)?;
-    sockets::tune(&held, config.timeouts.write)?;
+    sockets::tune(&held, &fitted.doors, config.timeouts.write)?;
     let upstreams = groups(&before.upstreams, &config.upstreams)?;
     let (lines, writer) = match log {
         AccessLogChange::Reopened => open_log(&config)?,

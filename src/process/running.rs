@@ -386,7 +386,8 @@ impl Running {
             (source.set_log_level)(&shared.config.log_level);
         }
         self.held.retain(|listening| !closed.contains(&listening.address));
-        if let Err(error) = sockets::tune(&self.held, shared.config.timeouts.write) {
+        let write = shared.config.timeouts.write;
+        if let Err(error) = sockets::tune(&self.held, &shared.doors, write) {
             tracing::error!("{error}; its connections keep the previous time-out");
         }
         self.held.extend(held);

@@ -8,7 +8,7 @@ use std::{
 
 use rustix::io::Errno;
 
-use super::{start_error::StartError, worker::shared::Listening};
+use super::{listeners::ListenerMap, start_error::StartError, worker::shared::Listening};
 use crate::downstream::{listener, settings::ListenerSettings};
 
 /// Creates empty lists for this many workers.
@@ -83,16 +83,19 @@ pub fn again(sockets: &[Vec<Listening>]) -> io::Result<Vec<Listening>> {
 }
 
 /// Sets the options that accepted sockets inherit, including the TCP user time-out of the
-/// configuration.
+/// configuration. Clients are accepted with their first data, but not behind a proxy that sends a
+/// PROXY header: it may connect ahead of its clients.
 ///
 /// # Errors
 /// When the kernel refuses.
 pub fn tune<'a>(
     sockets: impl IntoIterator<Item = &'a Listening>,
+    doors: &ListenerMap,
     write: Duration,
 ) -> Result<(), StartError> {
     let tune = |Listening { address, socket }: &Listening| {
-        listener::tune(socket, write)
+        let defers = doors.get(address).is_some_and(|door| !door.proxy_protocol);
+        listener::tune(socket, write, defers)
             .map_err(|source| StartError::Bind { address: *address, source })
     };
     sockets.into_iter().try_for_each(tune)

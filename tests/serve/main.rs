@@ -7,6 +7,7 @@ mod abuse;
 mod admin;
 mod clock;
 mod commands;
+mod deferred;
 mod exhaustion;
 mod faults;
 mod goaway;

@@ -13,7 +13,7 @@ use super::{
     active_config::{ActiveConfig, BuildError},
     shared::{Listening, Shared},
 };
-use crate::downstream::listener;
+use crate::downstream::listener::{self, AfterStop};
 
 /// Configuration change for a running worker: it builds what is needed, reports that, waits for the
 /// signal, and takes it over.
@@ -64,7 +64,12 @@ impl Acceptors {
     pub fn open(&mut self, Registered { address, listener }: Registered) {
         // A child: one address can be closed alone, and all of them with the worker.
         let (worker, shut) = (Rc::clone(&self.worker), self.worker.shut.child_token());
-        let stop = shut.clone().cancelled_owned();
+        let (leaving, stopped) = (Rc::clone(&self.worker), shut.clone().cancelled_owned());
+        let stop = async move {
+            stopped.await;
+            // A new process has the same sockets.
+            if leaving.leaving.get() { AfterStop::Shared } else { AfterStop::Closed }
+        };
         let mut known = worker.door(address);
         let take = move |stream: TcpStream, peer| {
             // A removed listener still has connections in its backlog: they get the policy of the
