@@ -9,7 +9,7 @@ use crate::{
 /// Protocol switch that both sides accepted.
 pub struct Tunnel {
     /// Log record of the request that asked for it.
-    pub record: Record,
+    pub record: Box<Record>,
     /// Connection of the endpoint.
     pub far: Switched,
     /// Longest silence of both sides.

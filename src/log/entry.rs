@@ -47,13 +47,13 @@ pub struct AccessEntry {
     /// Verdict of the limits.
     pub limit: Option<LimitStory>,
     /// Verdict of the dry-run limits.
-    pub dry_run: Option<LimitStory>,
+    pub dry_run: Option<Box<LimitStory>>,
     /// Facts about the upstream.
     pub upstream: Option<UpstreamStory>,
     /// Error of the request.
-    pub error: Option<ErrorStory>,
-    /// Fields that only `combined` has.
-    pub browser: Browser,
+    pub error: Option<Box<ErrorStory>>,
+    /// Fields that only `combined` has, for that format.
+    pub browser: Option<Box<Browser>>,
 }
 
 /// Request fields about the sender, in `combined` only.
@@ -216,7 +216,8 @@ impl AccessEntry {
     pub fn write_combined(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.client.to_string().as_bytes());
         out.extend_from_slice(b" - ");
-        escape(out, self.browser.user.as_deref().unwrap_or(b"-"));
+        let browser = self.browser.as_deref();
+        escape(out, browser.and_then(|browser| browser.user.as_deref()).unwrap_or(b"-"));
         out.extend_from_slice(b" [");
         out.extend_from_slice(self.local_end("%d/%b/%Y:%H:%M:%S %z").as_bytes());
         out.extend_from_slice(b"] \"");
@@ -224,9 +225,9 @@ impl AccessEntry {
             self.write_request_line(out, method, path);
         }
         write_text(out, format_args!("\" {} {} \"", self.status.as_u16(), self.bytes_out));
-        escape(out, self.browser.referer.as_deref().unwrap_or(b"-"));
+        escape(out, browser.and_then(|browser| browser.referer.as_deref()).unwrap_or(b"-"));
         out.extend_from_slice(b"\" \"");
-        escape(out, self.browser.agent.as_deref().unwrap_or(b"-"));
+        escape(out, browser.and_then(|browser| browser.agent.as_deref()).unwrap_or(b"-"));
         out.extend_from_slice(b"\"\n");
     }
 
@@ -371,7 +372,10 @@ mod tests {
             dry_run: None,
             upstream: None,
             error: None,
-            browser: Browser { agent: Some(b"a \"b\"\\ \xff"[..].into()), ..Browser::default() },
+            browser: Some(Box::new(Browser {
+                agent: Some(b"a \"b\"\\ \xff"[..].into()),
+                ..Browser::default()
+            })),
         }
     }
 
@@ -408,7 +412,7 @@ mod tests {
             ..UpstreamStory::default()
         });
         let detail = "a \"quoted\"\nline".to_owned();
-        let error = Some(ErrorStory { side: "upstream", kind: "dns_error", detail });
+        let error = Some(Box::new(ErrorStory { side: "upstream", kind: "dns_error", detail }));
         let mut line = Vec::new();
         AccessEntry { upstream, error, ..entry() }.write_json(&mut line);
         let line = String::from_utf8(line).expect("text");

@@ -40,21 +40,21 @@ pub struct Record {
     journal: Rc<AccessLogger>,
     began: Duration,
     /// Facts known so far.
-    pub entry: Box<AccessEntry>,
+    pub entry: AccessEntry,
     visit: Option<Rc<dyn RequestObserver>>,
     answered: bool,
 }
 
 impl Record {
     /// Starts the record of a request from `peer`. Until another outcome is known it says that the
-    /// client left.
+    /// client left. It is boxed, because it passes through many hands.
     #[must_use]
     pub fn begin(
         journal: &Rc<AccessLogger>,
         peer: IpAddr,
         id: HeaderValue,
         began: Duration,
-    ) -> Self {
+    ) -> Box<Self> {
         // A mapped address and the IPv4 address are one client in every line.
         let peer = peer.to_canonical();
         let entry = AccessEntry {
@@ -75,15 +75,10 @@ impl Record {
             dry_run: None,
             upstream: None,
             error: None,
-            browser: Browser::default(),
+            browser: None,
         };
-        Self {
-            journal: Rc::clone(journal),
-            began,
-            entry: Box::write(Box::new_uninit(), entry),
-            visit: None,
-            answered: false,
-        }
+        let journal = Rc::clone(journal);
+        Box::write(Box::new_uninit(), Self { journal, began, entry, visit: None, answered: false })
     }
 
     /// Records the requested target.
@@ -98,7 +93,7 @@ impl Record {
         self.entry.proto = *version;
         // Copied only for the format that shows them.
         if self.journal.needs_browser_fields() {
-            self.entry.browser = Browser::of(headers);
+            self.entry.browser = Some(Box::new(Browser::of(headers)));
         }
     }
 
@@ -124,12 +119,12 @@ impl Record {
 
     /// Records an error.
     pub fn fails(&mut self, error: &Error) {
-        self.entry.error = Some(story_of(error));
+        self.set_error(error);
         self.entry.status = error.kind().status();
     }
 
     /// Follows a response to the end of its body.
-    pub fn follow<B: Body>(mut self, response: Response<B>) -> Response<LoggedBody<B>> {
+    pub fn follow<B: Body>(mut self: Box<Self>, response: Response<B>) -> Response<LoggedBody<B>> {
         self.entry.status = response.head.status;
         self.answered = true;
         response.map(|inner| {
@@ -163,7 +158,7 @@ impl Record {
 
     /// Records what ended a response that had begun.
     pub fn set_error(&mut self, error: &Error) {
-        self.entry.error = Some(story_of(error));
+        self.entry.error = Some(Box::new(story_of(error)));
     }
 }
 
@@ -230,7 +225,7 @@ fn story_of(error: &Error) -> ErrorStory {
 /// Response body that counts its bytes for the log.
 pub struct LoggedBody<B> {
     inner: B,
-    record: Option<Record>,
+    record: Option<Box<Record>>,
     ended: bool,
 }
 
@@ -287,7 +282,7 @@ impl<B> Drop for LoggedBody<B> {
             entry.method == Some(Method::HEAD)
                 || matches!(entry.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
         };
-        let is_cut = |record: &&mut Record| !self.ended && !bodiless(&record.entry);
+        let is_cut = |record: &&mut Box<Record>| !self.ended && !bodiless(&record.entry);
         // The error behind a response of weir's own says more than that it was not taken.
         if let Some(record) =
             self.record.as_mut().filter(is_cut).filter(|record| record.entry.error.is_none())

@@ -1,6 +1,8 @@
 //! Limits of a request: the gate of its route, the wait of a delayed one, and their log record.
 
-use std::{rc::Rc, sync::Arc};
+use std::{net::IpAddr, rc::Rc, sync::Arc};
+
+use http::Method;
 
 use super::{
     Proxy,
@@ -10,7 +12,11 @@ use super::{
     stop::Stop,
 };
 use crate::{
-    http::error::{Error, Kind},
+    http::{
+        error::{Error, Kind},
+        message::RequestParts,
+        target::Target,
+    },
     limit::{Decision, Judgement, Millis, Parked, Reason, Subject, Verdict},
     log::{entry::LimitStory, record::Record},
 };
@@ -75,6 +81,26 @@ impl Proxy {
     }
 }
 
+/// Request as its limits see it.
+pub(super) fn subject<'a>(
+    client: IpAddr,
+    target: &'a Target,
+    path: &'a str,
+    method: &'a Method,
+    route: &'a Route,
+    head: &'a RequestParts,
+) -> Subject<'a> {
+    Subject {
+        client,
+        host: &target.host,
+        path,
+        query: target.path_and_query.query(),
+        method,
+        route: &route.name,
+        headers: &head.headers,
+    }
+}
+
 /// Records the verdict of the limits.
 fn record_verdict(
     route: &Route,
@@ -84,7 +110,8 @@ fn record_verdict(
 ) {
     let (verdict, dry_run, key) = (judgement.verdict, judgement.dry_run, judgement.key);
     record.entry.limit = story(route, verdict, key, subject);
-    record.entry.dry_run = dry_run.and_then(|verdict| story(route, verdict, key, subject));
+    record.entry.dry_run =
+        dry_run.and_then(|verdict| story(route, verdict, key, subject)).map(Box::new);
 }
 
 fn story(

@@ -3,10 +3,10 @@
 //! Guarantee: the response names the flaw, and the request counts against the limits of its route
 //! as far as its target can be read: malformed requests are not free.
 
-use super::{Proxy, context::RequestContext, stop::Stop};
+use super::{Proxy, admission::subject, context::RequestContext, stop::Stop};
 use crate::{
     http::{error::Error, framing::field_list::Unfit, message::RequestParts, target::Target},
-    limit::{Subject, normal_form},
+    limit::normal_form,
     log::{entry::Asked, record::Record},
 };
 use std::{rc::Rc, sync::Arc};
@@ -46,15 +46,7 @@ impl Proxy {
         let method = normal_form::method(&head.method);
         let (route, path) = self.route(&method, &target)?;
         record.entry.route = Some(Arc::clone(&route.name));
-        let subject = Subject {
-            client: record.entry.client,
-            host: &target.host,
-            path: &path,
-            query: target.path_and_query.query(),
-            method: &method,
-            route: &route.name,
-            headers: &head.headers,
-        };
+        let subject = subject(record.entry.client, &target, &path, &method, &route, head);
         self.admit(&route, &subject, visit, record).await
     }
 }

@@ -7,6 +7,7 @@ use http_body::Body;
 use http_body_util::Either;
 
 use self::{
+    admission::subject,
     context::RequestContext,
     peer::Peer,
     redirect::elsewhere,
@@ -33,7 +34,7 @@ use crate::{
         request_id::RequestIds,
         target::Target,
     },
-    limit::{Queue, Subject, client_ip::Trust, normal_form},
+    limit::{Queue, client_ip::Trust, normal_form},
     log::{
         access::AccessLogger,
         entry::UpstreamStory,
@@ -96,12 +97,12 @@ impl Proxy {
         &self,
         line: &RequestChannel,
         peer: &Peer,
-        request: (RequestParts, IncomingBody),
+        mut head: Box<RequestParts>,
+        incoming: IncomingBody,
         unfit: Option<Unfit>,
     ) -> Result<Response<LoggedBody<ResponseBody>>, Closed> {
         line.state.expect(WaitingFor::Nothing);
         let began = self.clock.now();
-        let (mut head, incoming) = request;
         let (body, upload) = RequestBody::new(incoming, line);
         let mut visit = RequestContext { line, peer, began, upload, body: Some(body), far: None };
         let mut record = Record::begin(&self.journal, peer.address, self.ids.next(), began);
@@ -110,7 +111,8 @@ impl Proxy {
 
         let handled = match unfit {
             None => self.handle(&mut head, &mut visit, &mut record).await,
-            Some(unfit) => Err(self.refuse(unfit, &head, &visit, &mut record).await),
+            // Boxed, so that a good request has no memory for it.
+            Some(unfit) => Err(Box::pin(self.refuse(unfit, &head, &visit, &mut record)).await),
         };
         let mut response = match handled {
             Ok(response) => response,
@@ -160,20 +162,12 @@ impl Proxy {
         let method = normal_form::method(&head.method);
         let (route, path) = self.route(&method, &target)?;
         record.entry.route = Some(Arc::clone(&route.name));
-
-        let subject = Subject {
-            client,
-            host: &target.host,
-            path: &path,
-            query: target.path_and_query.query(),
-            method: &method,
-            route: &route.name,
-            headers: &head.headers,
-        };
+        let subject = subject(client, &target, &path, &method, &route, head);
         let upgrade = checked(head, &route, visit)?;
         self.admit(&route, &subject, visit, record).await?;
 
-        let body = self.body(&route, visit).await?;
+        let mut body = visit.body.take().unwrap_or_default();
+        self.collect(&mut body, &route, visit).await?;
         let default_authority = default_authority(&target, route.upstream.settings())?;
         let identity = Identity {
             peer: &visit.peer.value,
@@ -193,11 +187,11 @@ impl Proxy {
         let name = Some(Arc::clone(&route.upstream.settings().name));
         let story =
             record.entry.upstream.insert(UpstreamStory { name, ..UpstreamStory::default() });
-        let answer = route
+        let response = route
             .upstream
-            .forward(&outbound, body, visit.caller(client), &visit.upload.progress, story)
-            .await;
-        let response = answer.map_err(|error| attribute_failure(error, &visit.upload))?;
+            .forward(&outbound, &mut body, visit.caller(client), &visit.upload.progress, story)
+            .await
+            .map_err(|error| attribute_failure(error, &visit.upload))?;
         let mut response = passed_on(response, upgrade.as_ref(), visit)?;
         route
             .response_edits
@@ -205,16 +199,15 @@ impl Proxy {
         Ok(compress::code(response, preference.as_ref(), &self.coders).map(Either::Right))
     }
 
-    /// Body to forward, collected if the route wants that.
-    async fn body(
+    /// Collects a body if the route wants that.
+    async fn collect(
         &self,
+        body: &mut RequestBody,
         route: &Route,
-        visit: &mut RequestContext<'_>,
-    ) -> Result<RequestBody, Error> {
-        let mut body = visit.body.take().unwrap_or_default();
+        visit: &RequestContext<'_>,
+    ) -> Result<(), Error> {
         let collected = body.collect(route.buffer, &self.collected).await;
-        collected.map_err(|error| attribute_failure(error, &visit.upload))?;
-        Ok(body)
+        collected.map_err(|error| attribute_failure(error, &visit.upload))
     }
 
     /// Takes over the client address and request id that a trusted proxy sent.

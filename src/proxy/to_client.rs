@@ -20,14 +20,14 @@ use crate::{
 };
 
 /// Response body: weir's own, or an upstream's.
-pub type ResponseBody = Either<Full<Bytes>, Coded<UpstreamBody<RequestBody>>>;
+pub type ResponseBody = Either<Full<Bytes>, Coded<Box<UpstreamBody<RequestBody>>>>;
 
 /// Response of an endpoint as it goes to the client.
 pub fn passed_on(
-    mut response: Response<UpstreamBody<RequestBody>>,
+    mut response: Response<Box<UpstreamBody<RequestBody>>>,
     upgrade: Option<&HeaderValue>,
     visit: &mut RequestContext<'_>,
-) -> Result<Response<UpstreamBody<RequestBody>>, Error> {
+) -> Result<Response<Box<UpstreamBody<RequestBody>>>, Error> {
     let (status, headers) = (response.head.status, &mut response.head.headers);
     let switches = status == StatusCode::SWITCHING_PROTOCOLS;
     let protocol = if switches { Some(agreed(headers, upgrade)?) } else { None };

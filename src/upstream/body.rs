@@ -46,22 +46,16 @@ pub struct UpstreamBody<B> {
 }
 
 impl<B> UpstreamBody<B> {
-    /// Follows the response on `lease`.
+    /// Follows the response on `lease`. It is boxed, because it passes through many hands.
     #[must_use]
-    pub fn new(incoming: Option<Incoming>, lease: Lease<B>, silence: Deadline) -> Self
+    pub fn new(incoming: Option<Incoming>, lease: Lease<B>, silence: Deadline) -> Box<Self>
     where
         B: Body<Data = Bytes> + Unpin,
     {
         // Asked now: later the rest of the upload may have been sent.
         let early = !lease.has_sent();
-        let mut body = Self {
-            incoming,
-            lease: Some(lease),
-            silence,
-            cut: None,
-            early,
-            ends_with_length: false,
-        };
+        let mut body = Self::of(incoming, lease, silence);
+        body.early = early;
         // Without a body the connection is free before the client has taken the head.
         body.release_at_end();
         body
@@ -69,15 +63,14 @@ impl<B> UpstreamBody<B> {
 
     /// Follows a response that switches protocols: its connection is not reused.
     #[must_use]
-    pub fn switching(lease: Lease<B>, silence: Deadline) -> Self {
-        Self {
-            incoming: None,
-            lease: Some(lease),
-            silence,
-            cut: None,
-            early: false,
-            ends_with_length: false,
-        }
+    pub fn switching(lease: Lease<B>, silence: Deadline) -> Box<Self> {
+        Self::of(None, lease, silence)
+    }
+
+    fn of(incoming: Option<Incoming>, lease: Lease<B>, silence: Deadline) -> Box<Self> {
+        let (cut, lease) = (None, Some(lease));
+        let body = Self { incoming, lease, silence, cut, early: false, ends_with_length: false };
+        Box::write(Box::new_uninit(), body)
     }
 
     /// Returns the switched connection, and the longest silence on it.

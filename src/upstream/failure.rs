@@ -54,7 +54,7 @@ pub struct Failed<B> {
 /// Request that failed on its connection.
 pub struct Loss<B> {
     /// Error to report, and what may be sent again.
-    pub failed: Failed<B>,
+    pub failed: Box<Failed<B>>,
     /// True if the endpoint is not at fault.
     pub excused: bool,
     /// True if the connection was not shared, and ended without a byte of a response.
@@ -86,16 +86,16 @@ impl<B: Repeat> Original<'_, B> {
 impl<B> Failed<B> {
     /// Failure after which nothing is sent again.
     #[must_use]
-    pub fn finally(error: Error) -> Self {
-        Self { error, again: None }
+    pub fn finally(error: Error) -> Box<Self> {
+        Box::new(Self { error, again: None })
     }
 
     /// Failure before anything was sent, as there was no connection.
     #[must_use]
-    pub fn without_connection(error: Error, body: Replay<B>) -> Self {
+    pub fn without_connection(error: Error, body: Replay<B>) -> Box<Self> {
         // Waiting does not change a certificate, so such a request is not held.
         let failure = if is_verdict(error.kind()) { Failure::Untrusted } else { Failure::Unopened };
-        Self { error, again: Some((failure, body)) }
+        Box::new(Self { error, again: Some((failure, body)) })
     }
 }
 
@@ -137,7 +137,8 @@ where
         // content.
         let excused = (reused && silent) || broke || answered;
         let was_closed = silent && !broke && !answered;
-        Self { failed: Failed { error: cause.unanswered(), again }, excused, was_closed }
+        let failed = Box::new(Failed { error: cause.unanswered(), again });
+        Self { failed, excused, was_closed }
     }
 }
 
@@ -243,7 +244,7 @@ impl<B: Repeat> Loss<B> {
         // As on HTTP/1.1: what an endpoint sends is a response, even if it is refused. A client may
         // provoke it.
         let excused = reused || !matches!(fate, Fate::Unsent | Fate::Closed | Fate::Reset);
-        Self { failed: Failed { error, again }, excused, was_closed: false }
+        Self { failed: Box::new(Failed { error, again }), excused, was_closed: false }
     }
 }
 

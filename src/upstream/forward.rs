@@ -50,6 +50,8 @@ struct Attempt<'a, B> {
     progress: &'a Progress,
     story: &'a mut UpstreamStory,
     retry: Retry,
+    /// Body of the next try.
+    body: Replay<B>,
 }
 
 impl<B> Upstream<B>
@@ -87,18 +89,18 @@ where
         }
     }
 
-    /// Sends a request and waits for the head of its response.
+    /// Sends a request and waits for the head of its response. The body is taken.
     ///
     /// # Errors
     /// That of the last try, with its cause.
     pub async fn forward(
         &self,
         outbound: &Outbound<'_>,
-        body: B,
+        body: &mut B,
         caller: Caller<'_, B>,
         progress: &Progress,
         story: &mut UpstreamStory,
-    ) -> Result<Response<UpstreamBody<B>>, Error> {
+    ) -> Result<Response<Box<UpstreamBody<B>>>, Error> {
         // Once for each request, not for each try: tries must not pay for further tries.
         self.budget.earn();
         let mut attempt = Attempt {
@@ -110,27 +112,29 @@ where
             progress,
             story,
             retry: Retry::new(self.settings().hold),
+            body: Replay::new(std::mem::take(body)),
         };
-        let mut body = Replay::new(body);
         loop {
-            body = match self.attempt(body, &mut attempt).await {
-                Ok(response) => return Ok(response),
-                Err(failed) => self.try_again(failed, &mut attempt).await?,
+            attempt.story.tries += 1;
+            let sent = match self.lease(&mut attempt).await {
+                Ok(lease) => self.send(lease, &mut attempt).await,
+                Err(failed) => Err(failed),
             };
+            match sent {
+                Ok(response) => return Ok(response),
+                // Boxed, so that a request that does not fail has no memory for it.
+                Err(failed) => Box::pin(self.try_again(failed, &mut attempt)).await?,
+            }
         }
     }
 
-    async fn attempt(
-        &self,
-        body: Replay<B>,
-        attempt: &mut Attempt<'_, B>,
-    ) -> Result<Response<UpstreamBody<B>>, Failed<B>> {
-        attempt.story.tries += 1;
+    /// Connection or stream for the next try.
+    async fn lease(&self, attempt: &mut Attempt<'_, B>) -> Result<Lease<B>, Box<Failed<B>>> {
         // The client may have authenticated that connection.
         let bound = attempt.caller.take(&self.pools.present());
         if let Some(lease) = bound {
             attempt.story.endpoint = Some(Arc::clone(lease.address().label()));
-            return self.send(lease, body, attempt).await;
+            return Ok(lease);
         }
         // Waits only before the first result for a name, as after a start.
         self.pools.settle().await;
@@ -139,7 +143,7 @@ where
             // The name is resolved now, not at the next interval.
             self.group.doubt(None);
             let error = Error::new(Kind::DnsError, "the endpoint's name did not resolve");
-            return Err(Failed::without_connection(error, body));
+            return Err(attempt.without_connection(error));
         };
         attempt.story.endpoint = Some(Arc::clone(permit.address().label()));
         // A kept connection may turn out closed. Without credit such a loss could not be repaired.
@@ -149,24 +153,24 @@ where
         } else {
             Err(permit)
         };
-        let lease = match permit {
-            Ok(lease) => lease,
-            Err(permit) => match self.open(permit, attempt).await {
-                Ok(lease) => lease,
-                Err(error) => return Err(Failed::without_connection(error, body)),
-            },
-        };
-        self.send(lease, body, attempt).await
+        match permit {
+            Ok(lease) => Ok(lease),
+            Err(permit) => {
+                let opened = self.open(permit, attempt).await;
+                opened.map_err(|error| attempt.without_connection(error))
+            }
+        }
     }
 
-    /// Returns the body for another try, after a pause if needed.
+    /// Prepares another try, after a pause if needed.
     async fn try_again(
         &self,
-        failed: Failed<B>,
+        failed: Box<Failed<B>>,
         attempt: &mut Attempt<'_, B>,
-    ) -> Result<Replay<B>, Error> {
-        let error = failed.error;
-        let Some((failure, body)) = failed.again else { return Err(error) };
+    ) -> Result<(), Error> {
+        let Failed { error, again } = *failed;
+        let Some((failure, body)) = again else { return Err(error) };
+        attempt.body = body;
         let has_untried = |retry: &Retry| self.pools.has_untried(retry);
         match attempt.retry.next(failure, self.settings(), has_untried) {
             Next::Now => {}
@@ -187,7 +191,7 @@ where
             Next::Pause | Next::Hold => attempt.retry.pause(error, self.pools.known()).await?,
             Next::Never => return Err(error),
         }
-        Ok(body)
+        Ok(())
     }
 
     async fn open(
@@ -213,9 +217,8 @@ where
     async fn send(
         &self,
         mut lease: Lease<B>,
-        body: Replay<B>,
         attempt: &mut Attempt<'_, B>,
-    ) -> Result<Response<UpstreamBody<B>>, Failed<B>> {
+    ) -> Result<Response<Box<UpstreamBody<B>>>, Box<Failed<B>>> {
         let start = Instant::now();
         // Bound before the request is sent. Afterwards the endpoint may already have
         // authenticated it.
@@ -230,8 +233,12 @@ where
             settings: self.settings(),
         };
         let sent = match &mut lease.way {
-            Way::Own(connection) => sending.on_http1(connection, body).await,
-            Way::Stream(stream) => sending.on_http2(stream, body).await.map_err(Failed::finally)?,
+            Way::Own(connection) => sending.on_http1(connection, &mut attempt.body).await,
+            // Boxed, because it takes more memory than all else of a request.
+            Way::Stream(stream) => {
+                let body = std::mem::take(&mut attempt.body);
+                Box::pin(sending.on_http2(stream, body)).await.map_err(Failed::finally)?
+            }
         };
         // Recorded for failed tries too: the line of a time-out shows how long it took.
         attempt.story.first_byte = Some(start.elapsed());
@@ -255,7 +262,7 @@ where
     }
 
     /// Records the loss of a connection.
-    fn lost(&self, loss: Loss<B>, lease: &Lease<B>, retry: &mut Retry) -> Failed<B> {
+    fn lost(&self, loss: Loss<B>, lease: &Lease<B>, retry: &mut Retry) -> Box<Failed<B>> {
         // Otherwise normal closes of kept connections would eject a healthy address.
         if !loss.excused {
             self.group.failed(lease.address(), Instant::now());
@@ -267,5 +274,12 @@ where
             retry.failed_at(lease.address(), *failure);
         }
         loss.failed
+    }
+}
+
+impl<B: Default> Attempt<'_, B> {
+    /// Failure before anything was sent, as there was no connection.
+    fn without_connection(&mut self, error: Error) -> Box<Failed<B>> {
+        Failed::without_connection(error, std::mem::take(&mut self.body))
     }
 }

@@ -235,8 +235,12 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
 {
-    /// Starts a request; [`Self::poll_head`] sends it. Legal only on a connection that is free.
-    pub fn begin(&mut self, request: &Outbound<'_>, body: Replay<B>) {
+    /// Starts a request; [`Self::poll_head`] sends it. Legal only on a connection that is free. A
+    /// body that has content is taken.
+    pub fn begin(&mut self, request: &Outbound<'_>, body: &mut Replay<B>)
+    where
+        B: Default,
+    {
         self.to_head = *request.method == Method::HEAD;
         self.heard = 0;
         self.outgoing.begin(request, body);
@@ -383,14 +387,17 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
 {
-    fn begin(&mut self, request: &Outbound<'_>, body: Replay<B>) {
-        self.framing = Framing::of(request.method, &body);
+    fn begin(&mut self, request: &Outbound<'_>, body: &mut Replay<B>)
+    where
+        B: Default,
+    {
+        self.framing = Framing::of(request.method, body);
         let text = self.out.text();
         text.reserve(USUAL_HEAD);
         write_line(text, request.method, request.target);
         request.fields.write(text);
         write_framing(text, self.framing);
-        self.body = Some(body).filter(|body| !body.is_end_stream());
+        self.body = (!body.is_end_stream()).then(|| std::mem::take(body));
         self.begun = false;
         self.flushed = false;
         self.early = None;
@@ -688,8 +695,10 @@ mod tests {
     ) -> Poll<Result<ResponseParts, ResponseError>> {
         let target = http::uri::PathAndQuery::from_static("/");
         let fields = crate::http::forwarded::Fields::Edited(Default::default());
-        connection
-            .begin(&Outbound { method: &Method::POST, target: &target, fields }, Replay::new(body));
+        connection.begin(
+            &Outbound { method: &Method::POST, target: &target, fields },
+            &mut Replay::new(body),
+        );
         connection.poll_head(&mut Context::from_waker(Waker::noop()))
     }
 

@@ -125,7 +125,7 @@ async fn ask_http1(
     mut connection: Box<Http1Conn<Empty<Bytes>>>,
     request: &Outbound<'_>,
 ) -> Result<StatusCode, ResponseError> {
-    connection.begin(request, Replay::new(Empty::<Bytes>::new()));
+    connection.begin(request, &mut Replay::new(Empty::<Bytes>::new()));
     loop {
         let head = poll_fn(|context| connection.poll_head(context)).await?;
         if !is_interim(head.status) {

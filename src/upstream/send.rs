@@ -68,8 +68,8 @@ where
     B: Body<Data = Bytes> + Default + Repeat + Unpin + 'static,
     B::Error: Into<tower::BoxError>,
 {
-    /// Sends it on an HTTP/1.1 connection.
-    pub async fn on_http1(&self, connection: &mut Http1Conn<B>, body: Replay<B>) -> Sent<B> {
+    /// Sends it on an HTTP/1.1 connection, which takes the body if it has content.
+    pub async fn on_http1(&self, connection: &mut Http1Conn<B>, body: &mut Replay<B>) -> Sent<B> {
         connection.begin(self.original.outbound, body);
         let head = final_head(connection, self.progress);
         match self.within_first_byte_timeout(head).await {
@@ -123,7 +123,7 @@ where
         &self,
         ResponseStart { head, incoming }: ResponseStart,
         lease: Lease<B>,
-    ) -> Result<Response<UpstreamBody<B>>, Error> {
+    ) -> Result<Response<Box<UpstreamBody<B>>>, Error> {
         // hyper accepts fields and statuses that weir refuses on HTTP/1.1, so both are
         // checked alike.
         if incoming.is_some() {

@@ -86,7 +86,7 @@ pub async fn serve<S, F, B, E>(
     service: S,
     blame: impl FnOnce(&Error) -> Vec<u8>,
 ) where
-    S: Fn(RequestParts, IncomingBody) -> F,
+    S: Fn(Box<RequestParts>, IncomingBody) -> F,
     F: Future<Output = Result<Response<B>, E>>,
     B: Body<Data = Bytes>,
     B::Error: std::fmt::Display,
@@ -137,7 +137,7 @@ struct Connection<'a, S> {
 
 impl<S, F, B, E> Connection<'_, S>
 where
-    S: Fn(RequestParts, IncomingBody) -> F,
+    S: Fn(Box<RequestParts>, IncomingBody) -> F,
     F: Future<Output = Result<Response<B>, E>>,
     B: Body<Data = Bytes>,
     B::Error: std::fmt::Display,

@@ -127,7 +127,7 @@ pub async fn serve<S, F, B, E>(
     max_requests: u64,
     answer: S,
 ) where
-    S: Fn(RequestChannel, (RequestParts, IncomingBody), Option<Unfit>) -> F,
+    S: Fn(RequestChannel, Box<RequestParts>, IncomingBody, Option<Unfit>) -> F,
     F: Future<Output = Result<Response<B>, E>> + 'static,
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<BoxError>,
@@ -188,7 +188,7 @@ async fn shake_hands(
 
 impl<S, F, B, E> Served<S>
 where
-    S: Fn(RequestChannel, (RequestParts, IncomingBody), Option<Unfit>) -> F,
+    S: Fn(RequestChannel, Box<RequestParts>, IncomingBody, Option<Unfit>) -> F,
     F: Future<Output = Result<Response<B>, E>> + 'static,
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<BoxError>,
@@ -297,7 +297,8 @@ where
         let malformed = unfit.is_some();
         let answering = Box::pin((self.answer)(
             RequestChannel::stream(&stream.state, Some(&reply)),
-            (head, body),
+            head,
+            body,
             unfit,
         ));
         // The work owns `stream`, so its state returns also when the work panics or is dropped.

@@ -34,7 +34,7 @@ const TARGET: usize = 1_100;
 pub struct Received {
     /// Head of the request. A malformed one has its well-formed fields, and `-` for a method that
     /// is not a token.
-    pub head: RequestParts,
+    pub head: Box<RequestParts>,
     /// Length of its body, if the request has one.
     pub length: Option<u64>,
     /// Reason to refuse it, if it is malformed or too large.
@@ -217,7 +217,7 @@ impl RequestSoFar {
         };
         let head = RequestParts { method, uri, version: Version::HTTP_2, headers: self.fields };
         let unfit = self.flaw.map(|flaw| Unfit { flaw, target });
-        Received { head, length: self.framing.length(), unfit }
+        Received { head: Box::new(head), length: self.framing.length(), unfit }
     }
 
     fn method(&mut self) -> Method {

@@ -17,8 +17,8 @@ use crate::http::{fields::ConnectionOptions, header_list::LinesSoFar, message::R
 /// Complete head of a request.
 #[derive(Debug)]
 pub struct RequestHead {
-    /// Method, target, version and fields.
-    pub parts: RequestParts,
+    /// Method, target, version and fields. Boxed, because it passes through many hands.
+    pub parts: Box<RequestParts>,
     /// Framing of the body.
     pub body: BodyDecoder,
     /// True if another request may follow on the connection.
@@ -151,6 +151,7 @@ impl HeadReader {
         let persists = persists(framing.version(), options);
         *self = Self::new(self.limits);
         let parts = RequestParts { method, uri, version, headers };
+        let parts = Box::write(Box::new_uninit(), parts);
         Ok((RequestHead { parts, body, persists, closes: options.close }, end))
     }
 }

@@ -76,14 +76,14 @@ impl Worker {
     ) {
         let channel = RequestChannel::connection(conn);
         let channel = &channel;
-        let service = |head: RequestParts, body: IncomingBody| {
+        let service = |head: Box<RequestParts>, body: IncomingBody| {
             let serving = self.serving();
             // Its next response is the last, so a new process gets the client's next connection.
             if self.leaving.get() {
                 channel.state.drain();
             }
             async move {
-                let work = pin!(serving.proxy.serve(channel, peer, (head, body), None));
+                let work = pin!(serving.proxy.serve(channel, peer, head, body, None));
                 guarded(channel, work).await
             }
         };
@@ -111,13 +111,13 @@ impl Worker {
         // Shared by all streams: they have one peer and one handshake.
         let peer = Rc::new(Peer::new(address.ip(), transport));
         let (worker, state) = (Rc::clone(self), Rc::clone(conn.state()));
-        let answer = move |line: RequestChannel, request, unfit| {
+        let answer = move |line: RequestChannel, head, body, unfit| {
             let (serving, peer) = (worker.serving(), Rc::clone(&peer));
             if worker.leaving.get() {
                 state.drain();
             }
             async move {
-                let work = pin!(serving.proxy.serve(&line, &peer, request, unfit));
+                let work = pin!(serving.proxy.serve(&line, &peer, head, body, unfit));
                 guarded(&line, work).await
             }
         };

@@ -37,7 +37,7 @@ impl<'a> UnfinishedHead<'a> {
     }
 
     /// Record of as much of it as is known.
-    fn record(&self) -> Record {
+    fn record(&self) -> Box<Record> {
         // There is no request yet, so nothing else has decided on a configuration.
         let serving = self.worker.serving();
         let owed = self.conn.head_since().map_or(Duration::ZERO, |since| since.elapsed());
