@@ -10,7 +10,7 @@ use crate::{
     log::settings::AccessLogSettings,
     proxy::{
         header_edits::Edits,
-        reply::RejectSettings,
+        reject::RejectSettings,
         route::{PathMatching, Pattern},
     },
     upstream::settings::UpstreamSettings,

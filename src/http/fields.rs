@@ -423,7 +423,9 @@ mod tests {
             default_authority: &HeaderValue::from_static("app:80"),
             version: http::Version::HTTP_11,
             scheme: "http",
-            request_id: &HeaderValue::from_static("id"),
+            request_id: &crate::http::request_id::RequestId::Received(HeaderValue::from_static(
+                "id",
+            )),
         };
         let headers = headers(lines);
         ForwardedFields::of(&headers, &identity, None).to_list().to_map()

@@ -14,6 +14,7 @@ use super::{
     forwarding_names::is_claim,
     header_list::{FieldLine, HeaderList, write_known_line},
     known_name::KnownName,
+    request_id::{Digits, RequestId},
 };
 
 /// Identity of a request, as reported to the upstream.
@@ -34,7 +35,7 @@ pub struct Identity<'a> {
     /// `http` or `https`.
     pub scheme: &'static str,
     /// Request id, which is that of a trusted proxy if it sent one.
-    pub request_id: &'a HeaderValue,
+    pub request_id: &'a RequestId,
 }
 
 /// Forwarded request, without its body and framing.
@@ -139,7 +140,7 @@ impl<'a> ForwardedFields<'a> {
         if named && !self.is_told(KnownName::XForwardedHost) {
             put(KnownName::XForwardedHost, identity.authority.as_bytes());
         }
-        put(KnownName::XRequestId, identity.request_id.as_bytes());
+        put(KnownName::XRequestId, identity.request_id.text(&mut Digits::default()));
         self.put_list(KnownName::Via, passed_here(identity.version), &mut put);
         // Received hop-by-hop fields are dropped, so the offer of this hop is made here.
         if let Some(protocols) = self.upgrade {

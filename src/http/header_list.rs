@@ -158,6 +158,15 @@ impl HeaderList {
         Self { text, lines, present: KnownNames::default() }
     }
 
+    /// Copies the list, with room for further fields of a usual head.
+    #[must_use]
+    pub fn with_room_behind(&self) -> Self {
+        let mut copy = Self { present: self.present, ..Self::with_room() };
+        copy.text.extend_from_slice(&self.text);
+        copy.lines.extend_from_slice(&self.lines);
+        copy
+    }
+
     /// Number of fields.
     #[must_use]
     pub fn len(&self) -> usize {

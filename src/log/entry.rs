@@ -6,12 +6,16 @@
 
 use std::{io::Write, net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::SystemTime};
 
-use http::{HeaderValue, Method, StatusCode, Version, uri::PathAndQuery};
+use http::{Method, StatusCode, Version, uri::PathAndQuery};
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::json::{FIELD, Object};
 use crate::{
-    http::{header_list::HeaderList, known_name::KnownName},
+    http::{
+        header_list::HeaderList,
+        known_name::KnownName,
+        request_id::{Digits, RequestId},
+    },
     limit::{KeyFault, Verdict},
 };
 
@@ -23,7 +27,7 @@ pub struct AccessEntry {
     /// Duration of the request.
     pub took: Duration,
     /// Request id.
-    pub id: HeaderValue,
+    pub id: RequestId,
     /// Client address.
     pub client: IpAddr,
     /// Socket peer.
@@ -181,7 +185,8 @@ impl AccessEntry {
     pub fn write_json(&self, out: &mut Vec<u8>) {
         let mut line = Object::begin(out);
         line.time("ts", self.at);
-        line.text("id", self.id.to_str().unwrap_or(""));
+        let mut digits = Digits::default();
+        line.text("id", str::from_utf8(self.id.text(&mut digits)).unwrap_or(""));
         line.address("client", self.client);
         line.address("peer", self.peer);
         line.word("method", self.method.as_ref().map_or("-", Method::as_str));
@@ -357,7 +362,7 @@ mod tests {
         AccessEntry {
             at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
             took: Duration::from_micros(1_500),
-            id: HeaderValue::from_static("0123"),
+            id: RequestId::Received(http::HeaderValue::from_static("0123")),
             client: IpAddr::from([192, 0, 2, 1]),
             peer: IpAddr::from([10, 0, 0, 9]),
             method: Some(Method::GET),

@@ -15,7 +15,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use http::{HeaderValue, Method, StatusCode, Version};
+use http::{Method, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
         error::{Error, Kind},
         framing::{self, head::LineSoFar},
         message::{RequestParts, Response},
+        request_id::RequestId,
     },
     limit::{KeyFault, Millis},
     log::{
@@ -52,7 +53,7 @@ impl Record {
     pub fn begin(
         journal: &Rc<AccessLogger>,
         peer: IpAddr,
-        id: HeaderValue,
+        id: RequestId,
         began: Duration,
     ) -> Box<Self> {
         // A mapped address and the IPv4 address are one client in every line.

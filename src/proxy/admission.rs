@@ -1,8 +1,6 @@
 //! Limits of a request: the gate of its route, the wait of a delayed one, and their log record.
 
-use std::{net::IpAddr, rc::Rc, sync::Arc};
-
-use http::Method;
+use std::{rc::Rc, sync::Arc};
 
 use super::{
     Proxy,
@@ -12,11 +10,7 @@ use super::{
     stop::Stop,
 };
 use crate::{
-    http::{
-        error::{Error, Kind},
-        message::RequestParts,
-        target::Target,
-    },
+    http::error::{Error, Kind},
     limit::{Decision, Judgement, Millis, Parked, Reason, Subject, Verdict},
     log::{entry::LimitStory, record::Record},
 };
@@ -78,26 +72,6 @@ impl Proxy {
                 Left::Draining => Some(Reason::Draining),
             })?;
         Ok(slot.since(arrival))
-    }
-}
-
-/// Request as its limits see it.
-pub(super) fn subject<'a>(
-    client: IpAddr,
-    target: &'a Target,
-    path: &'a str,
-    method: &'a Method,
-    route: &'a Route,
-    head: &'a RequestParts,
-) -> Subject<'a> {
-    Subject {
-        client,
-        host: &target.host,
-        path,
-        query: target.path_and_query.query(),
-        method,
-        route: &route.name,
-        headers: &head.headers,
     }
 }
 

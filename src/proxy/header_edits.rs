@@ -14,6 +14,7 @@ use crate::{
         error::{Error, Kind},
         fields::is_framing,
         header_list::HeaderList,
+        request_id::{Digits, RequestId},
     },
     runtime::hint::Hinted,
 };
@@ -46,7 +47,7 @@ pub struct EditContext<'a> {
     /// `{host}`: requested host, lower case, without a port.
     pub host: &'a str,
     /// `{request_id}`: the `id` of the log line.
-    pub request_id: &'a HeaderValue,
+    pub request_id: &'a RequestId,
     /// `{route}`: name of the route.
     pub route: &'a str,
     /// `{scheme}`: `http` or `https`.
@@ -214,7 +215,7 @@ impl Template {
     fn render(&self, facts: &EditContext<'_>) -> Result<HeaderValue, Error> {
         match &self.0 {
             Kept::Constant(value) => Ok(value.clone()),
-            Kept::RequestId => Ok(facts.request_id.clone()),
+            Kept::RequestId => Ok(facts.request_id.value()),
             Kept::Pieces(pieces) => {
                 let mut value = Vec::with_capacity(64);
                 pieces.iter().for_each(|piece| piece.write(&mut value, facts));
@@ -255,7 +256,9 @@ impl Piece {
             // Writing to memory cannot fail.
             Self::ClientIp => drop(write!(value, "{}", facts.client.to_canonical())),
             Self::Host => value.extend_from_slice(facts.host.as_bytes()),
-            Self::RequestId => value.extend_from_slice(facts.request_id.as_bytes()),
+            Self::RequestId => {
+                value.extend_from_slice(facts.request_id.text(&mut Digits::default()));
+            }
             Self::Route => value.extend_from_slice(facts.route.as_bytes()),
             Self::Scheme => value.extend_from_slice(facts.scheme.as_bytes()),
         }
@@ -301,7 +304,7 @@ mod tests {
         let facts = EditContext {
             client: IpAddr::from([192, 0, 2, 1]),
             host: "a.test",
-            request_id: &HeaderValue::from_static("77"),
+            request_id: &RequestId::Received(HeaderValue::from_static("77")),
             route: "a.test/x",
             scheme: "https",
         };
@@ -380,7 +383,7 @@ mod tests {
             (HeaderName::from_static("x-c"), constant("8")),
         ];
         let edits = Edits::new(vec![header::SERVER, header::AGE], set);
-        let nobody = HeaderValue::from_static("");
+        let nobody = RequestId::Received(HeaderValue::from_static(""));
         let facts = EditContext {
             client: IpAddr::from([0; 4]),
             host: "",

@@ -3,7 +3,7 @@
 //! Guarantee: the response names the flaw, and the request counts against the limits of its route
 //! as far as its target can be read: malformed requests are not free.
 
-use super::{Proxy, admission::subject, context::RequestContext, stop::Stop};
+use super::{Proxy, context::RequestContext, stop::Stop};
 use crate::{
     http::{error::Error, framing::field_list::Unfit, message::RequestParts, target::Target},
     limit::normal_form,
@@ -46,7 +46,7 @@ impl Proxy {
         let method = normal_form::method(&head.method);
         let (route, path) = self.route(&method, &target)?;
         record.entry.route = Some(Arc::clone(&route.name));
-        let subject = subject(record.entry.client, &target, &path, &method, &route, head);
+        let subject = route.subject(record.entry.client, &target, &path, &method, &head.headers);
         self.admit(&route, &subject, visit, record).await
     }
 }

@@ -7,7 +7,6 @@ use http_body::Body;
 use http_body_util::Either;
 
 use self::{
-    admission::subject,
     context::RequestContext,
     peer::Peer,
     redirect::elsewhere,
@@ -31,7 +30,7 @@ use crate::{
         framing::field_list::Unfit,
         known_name::KnownName,
         message::{RequestParts, Response},
-        request_id::RequestIds,
+        request_id::{RequestId, RequestIds},
         target::Target,
     },
     limit::{Queue, client_ip::Trust, normal_form},
@@ -51,6 +50,7 @@ mod malformed;
 pub mod park;
 pub mod peer;
 mod redirect;
+pub mod reject;
 pub mod reply;
 pub mod route;
 mod routing;
@@ -162,7 +162,7 @@ impl Proxy {
         let method = normal_form::method(&head.method);
         let (route, path) = self.route(&method, &target)?;
         record.entry.route = Some(Arc::clone(&route.name));
-        let subject = subject(client, &target, &path, &method, &route, head);
+        let subject = route.subject(client, &target, &path, &method, &head.headers);
         let upgrade = checked(head, &route, visit)?;
         self.admit(&route, &subject, visit, record).await?;
 
@@ -214,7 +214,7 @@ impl Proxy {
     fn believe(&self, head: &RequestParts, peer: &Peer, record: &mut Record) {
         record.entry.client = self.trust.client(peer.address, &head.headers);
         if let Some(Ok(id)) = id_of(&head.headers).map(HeaderValue::from_bytes) {
-            record.entry.id = id;
+            record.entry.id = RequestId::Received(id);
         }
     }
 }

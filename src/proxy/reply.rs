@@ -1,10 +1,7 @@
-//! Responses of weir's own, made from an error or a reject. No other file makes them.
+//! Responses of weir's own, and what those to rejects (`reject.rs`) have in common with them.
 //!
-//! Guarantees: a rejected client learns exactly when to retry (`Retry-After` in whole seconds,
-//! rounded up, at least one; the milliseconds in the body), or which part of its key is at fault.
-//! Every response names its cause in the terms of RFC 9209. None of them may be cached.
-
-use std::fmt::Write;
+//! Guarantees: every response to an error names its cause in the terms of RFC 9209, and may not be
+//! cached.
 
 use bytes::Bytes;
 use http::{StatusCode, uri::PathAndQuery};
@@ -19,13 +16,10 @@ use crate::{
         known_name::KnownName,
         message::{Response, ResponseParts},
     },
-    limit::{KeyFault, Millis, Rule, Verdict},
+    limit::{KeyFault, Millis},
     log::json::write_text,
     runtime::{clock::Clock, decimal::write_number},
 };
-
-/// Status that closes the connection instead of responding.
-pub const CLOSE: u16 = 444;
 
 /// Body of a reject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -42,31 +36,6 @@ pub enum RejectBody {
     Text,
     /// No body.
     None,
-}
-
-/// Header field of a reject.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum RejectHeader {
-    /// `Retry-After`: whole seconds.
-    RetryAfter,
-    /// `Proxy-Status`: RFC 9209.
-    ProxyStatus,
-    /// `RateLimit-Policy` and `RateLimit`.
-    Ratelimit,
-}
-
-/// Form of the rejects of a route.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RejectSettings {
-    /// Status from 400 to 599; 444 closes the connection without a response.
-    pub status: u16,
-    /// Fields in the order they are sent.
-    pub headers: Vec<RejectHeader>,
-    /// The body.
-    pub body: RejectBody,
 }
 
 /// Creates a response that is only a status.
@@ -103,13 +72,11 @@ pub fn failure(error: &Error, accept: Option<&[u8]>) -> Response<Full<Bytes>> {
     if error.kind().status() == StatusCode::SERVICE_UNAVAILABLE {
         headers.set_static(KnownName::RetryAfter, "1");
     }
-    let story = ErrorBody {
-        status: error.kind().status(),
-        detail: error.detail(),
-        zone: None,
-        retry_ms: None,
-    };
-    story.answer(headers, RejectBody::Auto, accept)
+    let page = ErrorBody::of(error).render(preferred(accept));
+    headers.set_static(KnownName::ContentType, page.media);
+    headers.set_static(KnownName::CacheControl, "no-store");
+    let head = ResponseParts { headers, ..ResponseParts::of(error.kind().status()) };
+    Response { head, body: Full::new(page.filled(Millis::ZERO).into()) }
 }
 
 /// Response as the bytes that end its connection.
@@ -123,14 +90,14 @@ pub struct RawResponse {
 /// Response to a request that could not be parsed.
 #[must_use]
 pub fn raw_response(error: &Error) -> RawResponse {
-    let status = error.kind().status();
-    let story = ErrorBody { status, detail: error.detail(), zone: None, retry_ms: None };
-    let (media, body) = story.render(RejectBody::Auto, None);
+    let story = ErrorBody::of(error);
+    let page = story.render(RejectBody::Problem);
+    let (status, body) = (story.status, page.filled(Millis::ZERO));
     let date = Clock::date(str::to_owned);
     let head = [
         format!("HTTP/1.1 {} {}", status.as_u16(), story.title()),
         format!("proxy-status: {}", cause_of(error)),
-        format!("content-type: {media}"),
+        format!("content-type: {}", page.media),
         format!("content-length: {}", body.len()),
         format!("date: {}", date.unwrap_or_default()),
         "cache-control: no-store\r\nconnection: close\r\n\r\n".to_owned(),
@@ -143,74 +110,9 @@ fn cause_of(error: &Error) -> String {
     format!("weir; error={}; details=\"{}\"", error.kind().as_str(), error.detail())
 }
 
-/// Response to a request that a rule rejected, with the part of its key that is missing or repeated
-/// if that is the reason. None when the connection is to be closed instead.
-#[must_use]
-pub fn reject(
-    settings: &RejectSettings,
-    verdict: &Verdict,
-    rule: Option<&Rule>,
-    fault: Option<&KeyFault>,
-    accept: Option<&[u8]>,
-) -> Option<Response<Full<Bytes>>> {
-    if settings.status == CLOSE {
-        return None;
-    }
-    let zone = rule.map(|rule| &*rule.zone().settings().name);
-    let fault = fault.map(described);
-    let cause = Rejection { rule, zone, fault: fault.as_deref(), retry: verdict.retry };
-    let mut headers = HeaderList::with_room();
-    settings.headers.iter().for_each(|header| cause.write(*header, &mut headers));
-    let status = StatusCode::from_u16(settings.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-    let retry_ms = fault.is_none().then_some(verdict.retry.0);
-    let detail = fault.as_deref().unwrap_or("rate limit exceeded; retry later");
-    Some(ErrorBody { status, detail, zone, retry_ms }.answer(headers, settings.body, accept))
-}
-
-/// Facts that the header fields of a reject are made of.
-struct Rejection<'a> {
-    rule: Option<&'a Rule>,
-    zone: Option<&'a str>,
-    fault: Option<&'a str>,
-    retry: Millis,
-}
-
-impl Rejection<'_> {
-    fn write(&self, header: RejectHeader, headers: &mut HeaderList) {
-        let seconds = self.retry.seconds_up().max(1);
-        match header {
-            RejectHeader::RetryAfter if self.fault.is_some() => {}
-            RejectHeader::RetryAfter => {
-                headers.set_number(KnownName::RetryAfter, seconds);
-            }
-            RejectHeader::ProxyStatus => {
-                let zone = self.zone.unwrap_or("none");
-                let (colon, fault) = self.fault.map_or(("", ""), |fault| (": ", fault));
-                let begin = "weir; error=http_request_denied; details=\"zone ";
-                insert(headers, KnownName::ProxyStatus, &[begin, zone, colon, fault, "\""]);
-            }
-            RejectHeader::Ratelimit => {
-                let Some(rule) = self.rule else { return };
-                let name = &rule.zone().settings().name;
-                let places = u64::from(rule.settings().burst) + 1;
-                let window = window_seconds(rule, places);
-                insert(
-                    headers,
-                    KnownName::RatelimitPolicy,
-                    &[&format!("\"{name}\";q={places};w={window}")],
-                );
-                if self.fault.is_none() {
-                    let left = format!("\"{name}\";r=0;t={seconds}");
-                    insert(headers, KnownName::Ratelimit, &[&left]);
-                }
-            }
-        }
-    }
-}
-
 /// Describes a key fault in characters that header fields, JSON and HTML can all contain. Others
 /// are percent-encoded; only the name of a query parameter can have them.
-fn described(fault: &KeyFault) -> String {
+pub(super) fn described(fault: &KeyFault) -> String {
     let (mut described, name) = match fault.part().noun_and_name() {
         Some((noun, name)) => (format!("the {noun} "), name),
         None => ("a part of the key".to_owned(), ""),
@@ -227,13 +129,6 @@ fn described(fault: &KeyFault) -> String {
             KeyFault::Missing(_) => " is missing",
             KeyFault::Repeated(_) => " appears more than once",
         }
-}
-
-/// Time until the whole burst is free again, in seconds, rounded up.
-fn window_seconds(rule: &Rule, places: u64) -> u64 {
-    let rate = rule.zone().settings().rate;
-    (rate.interval_ticks().saturating_mul(places))
-        .div_ceil(rate.ticks_per_ms().saturating_mul(1_000))
 }
 
 /// Turns a response of weir's own into a gRPC one: the status in a field, no body, and HTTP status
@@ -266,93 +161,102 @@ pub fn grpc(mut answer: Response<Full<Bytes>>, fault: Option<&KeyFault>) -> Resp
 }
 
 /// Content of a response body.
-struct ErrorBody<'a> {
-    status: StatusCode,
-    detail: &'a str,
-    zone: Option<&'a str>,
-    retry_ms: Option<u64>,
+pub(super) struct ErrorBody<'a> {
+    pub status: StatusCode,
+    pub detail: &'a str,
+    pub zone: Option<&'a str>,
+    /// True if the body says when to retry.
+    pub has_retry: bool,
 }
 
-impl ErrorBody<'_> {
-    /// Renders the body and its media type.
-    fn render(&self, body: RejectBody, accept: Option<&[u8]>) -> (&'static str, Vec<u8>) {
-        let body = if body == RejectBody::Auto { preferred(accept) } else { body };
-        match body {
-            RejectBody::Html => ("text/html; charset=utf-8", self.html().into_bytes()),
-            RejectBody::Text => ("text/plain; charset=utf-8", self.text().into_bytes()),
-            RejectBody::None => ("", Vec::new()),
-            RejectBody::Auto | RejectBody::Problem => ("application/problem+json", self.problem()),
+/// Body of a response in which the time to retry may be missing.
+pub(super) struct Page {
+    pub media: &'static str,
+    text: Vec<u8>,
+    /// Place of the milliseconds, if the body has them.
+    retry: Option<usize>,
+}
+
+impl Page {
+    /// Body with the time to retry.
+    pub fn filled(&self, retry: Millis) -> Vec<u8> {
+        let (before, behind) = self.text.split_at(self.retry.unwrap_or(self.text.len()));
+        let mut text = Vec::with_capacity(self.text.len() + 20);
+        text.extend_from_slice(before);
+        if self.retry.is_some() {
+            write_number(&mut text, retry.0);
         }
+        text.extend_from_slice(behind);
+        text
+    }
+}
+
+impl<'a> ErrorBody<'a> {
+    fn of(error: &'a Error) -> Self {
+        let (status, detail) = (error.kind().status(), error.detail());
+        Self { status, detail, zone: None, has_retry: false }
     }
 
-    fn answer(
-        &self,
-        mut headers: HeaderList,
-        body: RejectBody,
-        accept: Option<&[u8]>,
-    ) -> Response<Full<Bytes>> {
-        let (media, text) = self.render(body, accept);
-        if !media.is_empty() {
-            headers.set_static(KnownName::ContentType, media);
-        }
-        headers.set_static(KnownName::CacheControl, "no-store");
-        let head = ResponseParts { headers, ..ResponseParts::of(self.status) };
-        Response { head, body: Full::new(Bytes::from(text)) }
+    /// Renders the body.
+    pub fn render(&self, body: RejectBody) -> Page {
+        let (media, (before, behind)) = match body {
+            RejectBody::Html => ("text/html; charset=utf-8", self.html()),
+            RejectBody::Text => ("text/plain; charset=utf-8", self.text()),
+            RejectBody::None => ("", <_>::default()),
+            RejectBody::Auto | RejectBody::Problem => ("application/problem+json", self.problem()),
+        };
+        let retry = self.has_retry.then_some(before.len()).filter(|_| !media.is_empty());
+        Page { media, text: [before, behind].concat().into_bytes(), retry }
     }
 
     fn title(&self) -> &'static str {
         self.status.canonical_reason().unwrap_or("Error")
     }
 
-    /// Written by hand because floods get it; only the zone name may need a JSON escape.
-    fn problem(&self) -> Vec<u8> {
-        let mut problem = Vec::with_capacity(192);
-        for part in [r#"{"type":"about:blank","title":""#, self.title(), r#"","status":"#] {
-            problem.extend_from_slice(part.as_bytes());
-        }
-        write_number(&mut problem, self.status.as_u16().into());
-        for part in [r#","detail":""#, self.detail, r#"""#] {
-            problem.extend_from_slice(part.as_bytes());
-        }
-        if let Some(zone) = self.zone {
-            problem.extend_from_slice(br#","zone":"#);
-            write_text(&mut problem, zone);
-        }
-        if let Some(retry_ms) = self.retry_ms {
-            problem.extend_from_slice(br#","retry_after_ms":"#);
-            write_number(&mut problem, retry_ms);
-        }
-        problem.push(b'}');
-        problem
-    }
-
-    fn text(&self) -> String {
-        let mut text = format!("{} {}: {}", self.status.as_u16(), self.title(), self.detail);
-        if let Some(retry_ms) = self.retry_ms {
-            text.push_str(&format!(" (in {retry_ms} ms)"));
-        }
-        text.push('\n');
-        text
-    }
-
-    fn html(&self) -> String {
-        let (status, title, detail) = (self.status.as_u16(), self.title(), self.detail);
-        let mut page = format!(
-            "<!doctype html><meta charset=utf-8><title>{status} {title}</title><h1>{status} \
-            {title}</h1>"
+    /// Text before the time to retry and behind it.
+    fn problem(&self) -> (String, String) {
+        let (title, status, detail) = (self.title(), self.status.as_u16(), self.detail);
+        let mut problem = format!(
+            r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"{detail}""#
         );
-        let again =
-            self.retry_ms.map(|retry_ms| format!(" Retry in {retry_ms} ms.")).unwrap_or_default();
-        if write!(page, "<p>{detail}.{again}</p>").is_err() {
-            tracing::error!("cannot format an error page");
+        if let Some(zone) = self.zone {
+            let mut text = Vec::new();
+            write_text(&mut text, zone);
+            problem += r#","zone":"#;
+            problem += &String::from_utf8_lossy(&text);
         }
-        page
+        if self.has_retry {
+            problem += r#","retry_after_ms":"#;
+        }
+        (problem, "}".to_owned())
+    }
+
+    fn text(&self) -> (String, String) {
+        let text = format!("{} {}: {}", self.status.as_u16(), self.title(), self.detail);
+        if self.has_retry {
+            (text + " (in ", " ms)\n".to_owned())
+        } else {
+            (text + "\n", String::new())
+        }
+    }
+
+    fn html(&self) -> (String, String) {
+        let (status, title, detail) = (self.status.as_u16(), self.title(), self.detail);
+        let page = format!(
+            "<!doctype html><meta charset=utf-8><title>{status} {title}</title><h1>{status} \
+            {title}</h1><p>{detail}."
+        );
+        if self.has_retry {
+            (page + " Retry in ", " ms.</p>".to_owned())
+        } else {
+            (page + "</p>", String::new())
+        }
     }
 }
 
 /// Body that `Accept` prefers: the first type of the greatest weight that weir can write (RFC 9110,
 /// section 12.5.1).
-fn preferred(accept: Option<&[u8]>) -> RejectBody {
+pub(super) fn preferred(accept: Option<&[u8]>) -> RejectBody {
     let Some(accept) = accept.and_then(|accept| str::from_utf8(accept).ok()) else {
         return RejectBody::Problem;
     };
@@ -384,7 +288,11 @@ fn thousandths(weight: &str) -> u32 {
 
 /// Sets a field to a text of weir's own, which is always a valid value; otherwise the field is left
 /// out.
-fn insert<const PARTS: usize>(headers: &mut HeaderList, name: KnownName, text: &[&str; PARTS]) {
+pub(super) fn insert<const PARTS: usize>(
+    headers: &mut HeaderList,
+    name: KnownName,
+    text: &[&str; PARTS],
+) {
     if let Err(error) = headers.set_parts(name, &text.map(str::as_bytes)) {
         let name = name.text();
         tracing::error!(%error, name, "invalid value for a response header; header left out");
@@ -393,77 +301,7 @@ fn insert<const PARTS: usize>(headers: &mut HeaderList, name: KnownName, text: &
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use http::HeaderMap;
-    use http_body_util::BodyExt;
-
-    use crate::{
-        limit::{Key, Part, Reason, RuleSettings, Zone, ZoneSettings},
-        proxy::reply::*,
-    };
-
-    fn rule() -> Rule {
-        let settings = ZoneSettings {
-            name: "per_ip".into(),
-            key: Key::of(vec![Part::ClientIp]),
-            rate: "10r/s".parse().expect("a rate"),
-            capacity: 1,
-            exempt: Vec::new(),
-        };
-        Rule::new(Arc::new(Zone::new(settings)), RuleSettings::burst(20)).expect("a rule")
-    }
-
-    fn settings(status: u16) -> RejectSettings {
-        let headers =
-            vec![RejectHeader::RetryAfter, RejectHeader::ProxyStatus, RejectHeader::Ratelimit];
-        RejectSettings { status, headers, body: RejectBody::Auto }
-    }
-
-    async fn rejected(accept: &str) -> (HeaderMap, String) {
-        let verdict = Verdict::EXEMPT.rejected(Reason::Burst, Millis(1_001));
-        let accept = Some(accept.as_bytes());
-        let response =
-            reject(&settings(503), &verdict, Some(&rule()), None, accept).expect("an answer");
-        assert_eq!(response.head.status, 503);
-        let body = response.body.collect().await.expect("a whole body").to_bytes();
-        (response.head.headers.to_map(), String::from_utf8_lossy(&body).into_owned())
-    }
-
-    #[tokio::test]
-    async fn reject_response_has_retry_time() {
-        let (headers, body) = rejected("*/*").await;
-        assert_eq!(headers["retry-after"], "2");
-        assert_eq!(
-            headers["proxy-status"],
-            "weir; error=http_request_denied; details=\"zone per_ip\""
-        );
-        assert_eq!(headers["ratelimit-policy"], "\"per_ip\";q=21;w=3");
-        assert_eq!(headers["ratelimit"], "\"per_ip\";r=0;t=2");
-        assert_eq!(headers["cache-control"], "no-store");
-        let problem: serde_json::Value = serde_json::from_str(&body).expect("JSON");
-        assert_eq!(
-            (&problem["zone"], &problem["retry_after_ms"]),
-            (&"per_ip".into(), &1_001.into())
-        );
-    }
-
-    #[tokio::test]
-    async fn reject_body_follows_accept() {
-        for (accept, media) in [
-            ("text/html,application/xhtml+xml,*/*;q=0.8", "text/html; charset=utf-8"),
-            ("text/html;q=0.5, application/json", "application/problem+json"),
-            ("text/plain", "text/plain; charset=utf-8"),
-            ("image/png", "application/problem+json"),
-            ("text/html;q=0, text/plain;q=0.001", "text/plain; charset=utf-8"),
-        ] {
-            assert_eq!(rejected(accept).await.0["content-type"], media, "{accept}");
-        }
-        assert_eq!(
-            rejected("text/plain").await.1,
-            "503 Service Unavailable: rate limit exceeded; retry later (in 1001 ms)\n"
-        );
-    }
+    use crate::proxy::reply::*;
 
     #[test]
     fn fault_of_any_part_fits_into_a_field_json_and_html() {
@@ -473,12 +311,6 @@ mod tests {
         assert_eq!(of("query:<b>\"\\"), "the query parameter %3Cb%3E%22%5C is missing");
         let repeated = described(&KeyFault::Repeated("cookie:sid".parse().expect("a part")));
         assert_eq!(repeated, "the cookie sid appears more than once");
-    }
-
-    #[test]
-    fn status_444_is_no_answer() {
-        let verdict = Verdict::EXEMPT.rejected(Reason::Burst, Millis(1));
-        assert!(reject(&settings(444), &verdict, None, None, None).is_none());
     }
 
     #[test]

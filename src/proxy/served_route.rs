@@ -1,14 +1,15 @@
 //! Route as a worker serves it, and the comparison of its limits with those of another.
 
-use std::{rc::Rc, sync::Arc};
+use std::{net::IpAddr, rc::Rc, sync::Arc};
 
-use http::{HeaderName, header};
+use http::{HeaderName, Method, header};
 
-use super::{header_edits::Edits, reply::RejectSettings};
+use super::{header_edits::Edits, reject::Reject};
 use crate::{
     compress::negotiate::Coding,
     downstream::upload::RequestBody,
-    limit::{Gate, Mode, Part, Rule},
+    http::{header_list::HeaderList, target::Target},
+    limit::{Gate, Mode, Part, Rule, Subject},
     upstream::Upstream,
 };
 
@@ -23,7 +24,7 @@ pub struct Route {
     /// Upstream to forward to.
     pub upstream: Rc<Upstream<RequestBody>>,
     /// Form of rejects.
-    pub reject: RejectSettings,
+    pub reject: Reject,
     /// Limit on the request body, in bytes.
     pub max_body: Option<u64>,
     /// Size up to which a body of unknown length is collected.
@@ -34,6 +35,22 @@ pub struct Route {
     pub response_edits: Edits,
     /// Offered response codings.
     pub compress: Vec<Coding>,
+}
+
+impl Route {
+    /// Request as the limits of this route see it.
+    #[must_use]
+    pub fn subject<'a>(
+        &'a self,
+        client: IpAddr,
+        target: &'a Target,
+        path: &'a str,
+        method: &'a Method,
+        headers: &'a HeaderList,
+    ) -> Subject<'a> {
+        let (host, query) = (&*target.host, target.path_and_query.query());
+        Subject { client, host, path, query, method, route: &self.name, headers }
+    }
 }
 
 fn enforced(gate: &Gate) -> impl Iterator<Item = &Rule> {

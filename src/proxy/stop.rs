@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
+use http::HeaderValue;
 use http_body_util::Full;
 
 use super::{reply, served_route::Route};
@@ -74,16 +74,12 @@ pub fn rescue(
             Ok(response)
         }
         Stop::Rejected(route, verdict) => {
-            let rule = verdict.rule.and_then(|index| route.gate.rules().get(index));
-            reply::reject(&route.reject, &verdict, rule, record.key_fault(), accept).ok_or_else(
-                || {
-                    record.closes(
-                        StatusCode::from_u16(route.reject.status)
-                            .unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
-                    );
-                    Closed
-                },
-            )
+            let (rules, fault) = (route.gate.rules(), record.key_fault());
+            let response = route.reject.response(&verdict, rules, fault, accept);
+            response.ok_or_else(|| {
+                record.closes(route.reject.status());
+                Closed
+            })
         }
     }
 }

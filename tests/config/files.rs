@@ -21,11 +21,11 @@ use weir::{
         problem::{MAX_PROBLEMS, Severity, Style},
         show,
     },
-    http::header_list::HeaderList,
+    http::{header_list::HeaderList, request_id::RequestId},
     limit::{Decision, Millis, Mode, Rule, RuleSettings, Zone, zone::Intent},
     proxy::{
         header_edits::{EditContext, Edits},
-        reply::RejectHeader,
+        reject::RejectHeader,
         route::{HostPattern, PathPattern},
     },
 };
@@ -530,7 +530,7 @@ fn codings_and_edits_are_as_written_and_none_by_default() {
     let edited = |edits: &Edits| {
         let mut fields = HeaderList::default();
         fields.append(&header::SERVER, &HeaderValue::from_static("inner"));
-        let id = HeaderValue::from_static("77");
+        let id = RequestId::Received(HeaderValue::from_static("77"));
         let facts = EditContext {
             client: [192, 0, 2, 1].into(),
             host: "a.test",

@@ -2,7 +2,7 @@
 
 use crate::{
     config::schema::{RejectSpec, RouteReject},
-    proxy::reply::RejectSettings,
+    proxy::reject::RejectSettings,
 };
 
 /// Resolves the form of the rejects of a route. Fields are sent in one order, however they are

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::proxy::reply::{RejectBody, RejectHeader};
+use crate::proxy::{reject::RejectHeader, reply::RejectBody};
 
 /// Response to a rejected request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

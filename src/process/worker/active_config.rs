@@ -12,6 +12,7 @@ use crate::{
     process::listeners::ListenerMap,
     proxy::{
         Proxy,
+        reject::Reject,
         route::RouteTable,
         served_route::{Route, counted_by},
     },
@@ -95,7 +96,7 @@ impl ActiveConfig {
                 counted: counted_by(&gate),
                 gate,
                 upstream: Rc::clone(&upstreams[route.upstream]),
-                reject: route.reject.clone(),
+                reject: Reject::new(route.reject.clone(), route.limits.len()),
                 max_body: route.max_body,
                 buffer: route.buffer,
                 request_edits: route.request_edits.clone(),

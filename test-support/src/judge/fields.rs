@@ -5,6 +5,7 @@ use weir::http::{
     forwarded::{ForwardedFields, Identity},
     forwarding_names::is_claim,
     header_list::HeaderList,
+    request_id::RequestId,
 };
 
 /// Fields about one connection.
@@ -50,7 +51,7 @@ pub fn fields(bytes: &[u8]) {
         default_authority: &HeaderValue::from_static("app:80"),
         version: Version::HTTP_11,
         scheme: "http",
-        request_id: &HeaderValue::from_static("id"),
+        request_id: &RequestId::Received(HeaderValue::from_static("id")),
     };
     let crossing = |received: &HeaderMap| {
         let received = HeaderList::from(received);
