@@ -3,7 +3,8 @@
 #
 # Installs missing programs, builds the release binary, and hands all arguments to benches/compare/compare.py:
 #   scripts/bench.sh [--quick] [--rounds N] [--seconds N] [--only S1-32,S3] [--no-counts] [--no-times] [--into docs/benchmarks.md]
-# WEIR=path measures an existing binary. FORCE=1 measures although something is being compiled.
+# WEIR=path measures an existing binary. TRAINED=path and RELEASE=path add other builds of weir, NGINX=path and HAPROXY=path
+# a current nginx and HAProxy beside Debian's. FORCE=1 measures although something is being compiled.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,6 +12,10 @@ cd "$(dirname "$0")/.."
 need nginx nginx-light
 need haproxy haproxy
 need wrk wrk
+need h2load nghttp2-client
+need openssl openssl
+need cc gcc
+[ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
 need strace strace
 need valgrind valgrind
 need python3 python3

@@ -1,6 +1,7 @@
 """A keep-alive client that sends one request after the other: for what is counted, never for what is timed."""
 
 import socket
+import ssl
 
 SMALL = ("Host: a.test",)
 BROWSER = (
@@ -22,14 +23,29 @@ BROWSER = (
 class Client:
     """One connection."""
 
-    def __init__(self, port):
+    def __init__(self, port, tls=None, session=None):
         self.socket = socket.create_connection(("127.0.0.1", port), 60)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_hostname="a.test", session=session)
         self.rest = b""
 
     def get(self, path="/", headers=SMALL):
         """The status and the body of one GET."""
-        self.socket.sendall("\r\n".join((f"GET {path} HTTP/1.1", *headers, "", "")).encode())
+        self.ask(path, headers)
+        return self.response()
+
+    def post(self, path, body):
+        """The status and the body of one POST."""
+        self.ask(path, (*SMALL, f"Content-Length: {len(body)}"), "POST", body)
+        return self.response()
+
+    def ask(self, path="/", headers=SMALL, method="GET", body=b""):
+        """Sends one request."""
+        self.socket.sendall("\r\n".join((f"{method} {path} HTTP/1.1", *headers, "", "")).encode() + body)
+
+    def response(self):
+        """The status and the body of the next response."""
         while b"\r\n\r\n" not in self.rest:
             self.more()
         head, self.rest = self.rest.split(b"\r\n\r\n", 1)
@@ -39,7 +55,7 @@ class Client:
             if name.lower() == b"content-length":
                 length = int(value)
         if length is None:
-            raise SystemExit(f"an answer without a length: {head!r}")
+            raise SystemExit(f"a response without a length: {head!r}")
         while len(self.rest) < length:
             self.more()
         body, self.rest = self.rest[:length], self.rest[length:]
@@ -53,3 +69,8 @@ class Client:
 
     def close(self):
         self.socket.close()
+
+
+def tls_context(certificate):
+    """A client's context that trusts this certificate alone."""
+    return ssl.create_default_context(cafile=str(certificate))

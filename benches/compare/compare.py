@@ -15,25 +15,41 @@ from pathlib import Path
 
 import counts
 import peers
+import programs
+import proofs
 import report
 import rounds
-from client import Client
+from client import tls_context
 
 
 class World:
     """The origin, and every proxy that is started in front of it. Leaving it ends them all."""
 
     def __init__(self, weir):
-        self.weir, self.servers, self.configs = str(Path(weir).resolve()), [], {}
+        self.programs, self.servers, self.configs = programs.proxies(weir), [], {}
+        self.names = list(self.programs)
         self.base = Path(tempfile.mkdtemp(prefix="compare-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
 
     def __enter__(self):
         self.home = Path.cwd()
         os.chdir(self.base)
+        try:
+            self.prepare()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def prepare(self):
+        """Makes what the rows need: certificate, relay, the counter of handshakes, origin."""
+        programs.certify(self.base, peers.CERTIFICATE, peers.KEY, peers.BOTH)
+        self.tls = tls_context(self.base / peers.CERTIFICATE)
+        self.programs["nginx at defaults"] = self.programs["nginx"]
+        self.programs["relay"] = programs.compile_c("relay.c", self.base)
+        self.handshakes = programs.compile_c("handshakes.c", self.base, "-shared", "-fPIC")
         self.origin = peers.start_origin(self.base)
         self.servers.append(self.origin)
         self.configs["origin"] = self.origin.config
-        return self
 
     def __exit__(self, *_):
         for server in reversed(self.servers):
@@ -42,40 +58,23 @@ class World:
         os.chdir(self.home)
         shutil.rmtree(self.base, ignore_errors=True)
 
-    def start(self, name, setup, under=()):
-        """A proxy that answers as it should."""
-        server = peers.start(name, setup, self.origin.port, self.base, self.weir, under)
+    def start(self, name, setup, under=(), core=peers.PROXY_CORE):
+        """A proxy that responds as it should."""
+        server = peers.start(name, setup, self, under, core)
         self.servers.append(server)
         self.configs.setdefault(f"{name} {setup}", server.config)
         if not under:
-            prove(server, setup)
+            proofs.prove(server, setup, self.tls if setup.tls else None)
         return server
-
-
-def prove(server, setup):
-    """The proxy passes bodies whole, tells the origin who asks, and limits where it is to limit."""
-    client = Client(server.port)
-    told = client.get("/told")
-    if setup.burst:
-        fields = told[1].decode().split("|")
-        wrong = told[0] != 200 or fields[:2] != ["127.0.0.1"] * 2 or fields[3] != "a.test" or not all(fields)
-        sizes = {name: len(client.get(f"/{name}")[1]) for name in peers.FILES}
-        wrong = wrong or sizes != peers.FILES
-    else:
-        statuses = [client.get()[0] for _ in range(20)]
-        wrong = told[0] != 200 or statuses.count(503) < 18
-    client.close()
-    if wrong:
-        raise SystemExit(f"{server.name} does not do the work of this comparison: {told}")
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weir", default="target/dist/weir", help="the binary to measure")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--seconds", type=int, default=1, help="of each measurement")
+    parser.add_argument("--seconds", type=float, help="of each measurement; by default 0.7, or less where more than three programs take part")
     parser.add_argument("--only", default="", help="scenarios, comma-separated: " + ",".join(one.key for one in rounds.SCENARIOS))
-    parser.add_argument("--quick", action="store_true", help="a smoke test: two rounds of four scenarios")
+    parser.add_argument("--quick", action="store_true", help="a smoke test: two short rounds of each scenario, fewer requests in the counts")
     parser.add_argument("--no-counts", action="store_true")
     parser.add_argument("--no-times", action="store_true")
     parser.add_argument("--out", type=Path, default=peers.HERE / "results", help="the folder raw rounds go to")
@@ -84,28 +83,35 @@ def arguments():
     return parser.parse_args()
 
 
-def measure(asked, run):
+def scenarios(only):
+    """The scenarios that were asked for, all without a word."""
+    by_key = {one.key: one for one in rounds.SCENARIOS}
+    wanted = only.split(",") if only else list(by_key)
+    if unknown := set(wanted) - set(by_key):
+        raise SystemExit(f"no such scenario: {', '.join(sorted(unknown))}, hint: there are {', '.join(by_key)}")
+    return [one for one in rounds.SCENARIOS if one.key in wanted]
+
+
+def measure(asked, run, world):
     """Everything that was asked for, into `run`."""
-    peer_names = [name for name in ("nginx", "haproxy") if name == "nginx" or shutil.which("haproxy", path="/usr/sbin:/usr/bin")]
-    run["versions"] = {"weir": peers.version(asked.weir, "version"), "nginx": peers.version(peers.find("nginx"), "-v")}
-    run["versions"]["wrk"] = peers.version(peers.find("wrk"), "-v").split(" [")[0]
-    if "haproxy" in peer_names:
-        run["versions"]["haproxy"] = peers.version(peers.find("haproxy"), "-v")
-    wanted = asked.only.split(",") if asked.only else rounds.QUICK if asked.quick else [one.key for one in rounds.SCENARIOS]
-    with World(asked.weir) as world:
-        run["configs"] = world.configs
-        if not asked.no_counts:
-            say("counts")
-            run["counts"] = counts.count(["weir", *peer_names], world, much=not asked.quick)
-        if not asked.no_times:
-            say("A/A")
-            run["comparisons"].append(rounds.same(world, asked.rounds, asked.seconds))
-            for scenario in (one for one in rounds.SCENARIOS if one.key in wanted):
-                say(scenario.title)
-                run["comparisons"].append(rounds.compare(scenario, ["nginx", "weir", *peer_names[1:]], world, asked.rounds, asked.seconds))
-                if scenario.defaults and not asked.quick:
-                    run["comparisons"].append(rounds.compare(scenario, ["nginx at defaults", "weir"], world, asked.rounds, asked.seconds))
-                run["disturbed"] += compiling()
+    run["configs"] = world.configs
+    if not asked.no_counts:
+        say("counts")
+        run["counts"] = counts.count(world.names, world, much=not asked.quick)
+    if not asked.no_times:
+        say("A/A")
+        run["comparisons"].append(rounds.same(world, asked.rounds, asked.seconds))
+        for scenario in scenarios(asked.only):
+            say(scenario.title)
+            compared(scenario, world.names + ["relay"] * scenario.floor, asked, run, world)
+            if scenario.defaults and not asked.quick:
+                compared(scenario, ["nginx at defaults", "weir"], asked, run, world)
+
+
+def compared(scenario, names, asked, run, world):
+    """The rounds of one scenario, into `run`."""
+    run["comparisons"].append(rounds.compare(scenario, names, world, asked.rounds, asked.seconds))
+    run["disturbed"] += compiling()
 
 
 def say(what):
@@ -125,6 +131,7 @@ def cpu():
 
 
 def show(run, into):
+    """Prints the report, and puts it into a document."""
     text = report.markdown(run)
     print(text)
     if into:
@@ -132,20 +139,35 @@ def show(run, into):
         into.write_text(f"{kept}## Results\n\n{text}")
 
 
+def command():
+    """This run's command, without paths."""
+    words = [word for word in sys.argv[1:] if "/" not in word and word not in ("--weir", "--into", "--out")]
+    return " ".join([programs.given(), "scripts/bench.sh", *words]).strip()
+
+
+def default_seconds(programs_measured, quick):
+    """A measurement's seconds: a run takes about as long with more programs as with three."""
+    return 0.25 if quick else round(0.7 * min(1, 3 / programs_measured), 2)
+
+
 def main():
     asked = arguments()
+    out, into = asked.out.resolve(), asked.into and asked.into.resolve()
     if asked.markdown:
-        return show(json.loads(asked.markdown.read_text()), asked.into)
+        return show(json.loads(asked.markdown.read_text()), into)
+    scenarios(asked.only)
+    world = World(asked.weir)
     if asked.quick:
         asked.rounds = 2
+    asked.seconds = asked.seconds or default_seconds(len(world.names), asked.quick)
     now = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
-    command = " ".join(["scripts/bench.sh", *(word for word in sys.argv[1:] if "/" not in word and word not in ("--weir", "--into", "--out"))])
     run = {
-        "date": now.isoformat(), "kernel": f"Linux {platform.release()}", "cores": os.cpu_count(), "cpu": cpu(), "command": command,
+        "date": now.isoformat(), "kernel": f"Linux {platform.release()}", "cores": os.cpu_count(), "cpu": cpu(), "command": command(),
         "rounds": asked.rounds, "seconds": asked.seconds, "disturbed": compiling(), "counts": [], "comparisons": [],
+        "versions": programs.versions({name: world.programs[name] for name in world.names}),
     }
-    out, into = asked.out.resolve(), asked.into and asked.into.resolve()
-    measure(asked, run)
+    with world:
+        measure(asked, run, world)
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{now:%Y-%m-%dT%H%M%SZ}.json"
     path.write_text(json.dumps(run, indent=1))

@@ -1,4 +1,12 @@
 -- What wrk counted, as one JSON line. Nothing is called per request.
+
+-- `wrk ... -- N` sends a body of N bytes with each request.
+init = function(arguments)
+    if arguments[1] then
+        wrk.method, wrk.body = "POST", string.rep("x", tonumber(arguments[1]))
+    end
+end
+
 done = function(summary, latency)
     local errors = summary.errors
     io.write(string.format(

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import peers
+import programs
 from client import BROWSER, SMALL, Client
 
 WARM_UP = 200
@@ -43,7 +44,7 @@ def system_calls(server, headers, requests):
     asks(client, headers, WARM_UP)
     pids = [word for pid in server.pids() for word in ("-p", str(pid))]
     tracer = subprocess.Popen(
-        [peers.find("strace"), "-c", "-f", "-U", "calls,name", "-o", summary, *pids], stderr=subprocess.PIPE, text=True
+        [programs.find("strace"), "-c", "-f", "-U", "calls,name", "-o", summary, *pids], stderr=subprocess.PIPE, text=True
     )
     for _ in server.pids():
         if "attached" not in (said := tracer.stderr.readline()):
@@ -69,7 +70,7 @@ def code_each(name, setup, headers, world, requests):
 
 def executed(name, setup, headers, world, requests):
     """How often each instruction was executed in a proxy's whole life with so many requests."""
-    under = [peers.find("valgrind"), "--tool=callgrind", "--callgrind-out-file=callgrind.%p", "-q"]
+    under = [programs.find("valgrind"), "--tool=callgrind", "--callgrind-out-file=callgrind.%p", "-q"]
     under += ["--dump-instr=yes", "--compress-pos=no", "--compress-strings=no"]
     server = world.start(name, setup, under)
     asks(client := Client(server.port), headers, requests)

@@ -1,30 +1,41 @@
 """The servers of the comparison: each from its template in this folder, the proxy alone on one core, the origin on the other."""
 
 import os
-import shutil
 import socket
 import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import programs
+
 HERE = Path(__file__).resolve().parent
 PROXY_CORE, LOAD_CORE = "0", "1"
 FILES = {"64k": 64 * 1024, "1m": 1024 * 1024}
 DOWNLOAD = {"16m": 16 * 1024 * 1024}
-NAMES = ("weir", "nginx", "nginx at defaults", "haproxy")
+CERTIFICATE, KEY, BOTH = "cert.pem", "key.pem", "both.pem"
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What all proxies of one scenario have in common: requests a second, how far ahead of them, and whether they log."""
+    """The settings that all proxies of one scenario have in common.
+
+    `rate` is in requests a second. With `delay`, requests ahead of it wait instead of passing.
+    `deferred` listeners hand a connection over when its first bytes are there."""
 
     rate: int = 1_000_000
     burst: int = 100_000
     logs: bool = False
+    tls: bool = False
+    deferred: bool = False
+    delay: bool = False
 
 
 PASSING = Setup()
+PASSING_LOGGED = Setup(logs=True)
+PASSING_TLS = Setup(tls=True)
+PASSING_DEFERRED = Setup(deferred=True)
+PARKING = Setup(rate=1, burst=5_000, delay=True)
 REJECTING = Setup(rate=1, burst=0)
 REJECTING_LOGGED = Setup(rate=1, burst=0, logs=True)
 
@@ -56,11 +67,13 @@ class Server:
         return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
 
     def rss(self):
-        """Resident bytes of all its processes that are nobody else's: a page the master shares is counted once."""
+        """Resident bytes that its processes have written.
+
+        Pages of the program's file are left out, because other processes share them by chance."""
         total = 0
         for pid in self.pids():
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith(("Private_Clean:", "Private_Dirty:", "Shared_Dirty:")):
+                if line.startswith(("Private_Dirty:", "Shared_Dirty:")):
                     total += int(line.split()[1]) * 1024
         return total
 
@@ -89,45 +102,72 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def start(name, setup, origin, base, weir, under=()):
-    """Starts the proxy `name` in front of `origin`; `under` is a command it runs under, like valgrind."""
-    folder = Path(base) / f"{name.replace(' ', '-')}-{time.monotonic_ns()}"
+def start(name, setup, world, under=(), core=PROXY_CORE):
+    """Starts the proxy `name` of this world; `under` is a command it runs under, like valgrind.
+
+    `@dir@` in that command is the folder of the proxy."""
+    folder = Path(world.base) / f"{name.replace(' ', '-')}-{time.monotonic_ns()}"
     folder.mkdir()
-    port = free_port()
-    values = {"port": port, "origin": origin, "dir": folder, "rate": setup.rate, "burst": setup.burst}
-    kind = name.split()[0]
-    values |= {"weir": weir_values, "nginx": nginx_values, "haproxy": haproxy_values}[kind](name, setup, folder, bool(under))
-    template = {"weir": "weir.yaml", "nginx": "nginx.conf", "haproxy": "haproxy.cfg"}[kind]
-    path, config = write(template, folder, values)
-    command = {
-        "weir": [weir, "run", "-c", path],
-        "nginx": [find("nginx"), "-p", folder, "-c", path, "-e", folder / "start.log"],
-        "haproxy": [find("haproxy"), "-db", "-f", path],
-    }[kind]
-    pinned = ["taskset", "-c", PROXY_CORE, *under, *command]
+    port, kind, program = free_port(), name.split()[0], world.programs[name]
+    if kind == "relay":
+        command, config = [program, port, world.origin.port], ""
+    else:
+        values = {"port": port, "origin": world.origin.port, "dir": folder}
+        values |= {"rate": setup.rate, "burst": setup.burst}
+        values |= {"scheme": "https" if setup.tls else "http"}
+        values |= VALUES[kind](name, setup, folder, world, bool(under))
+        path, config = write(TEMPLATES[kind], folder, values)
+        command = {
+            "weir": [program, "run", "-c", path],
+            "nginx": [program, "-p", folder, "-c", path, "-e", folder / "start.log"],
+            "haproxy": [program, "-db", "-f", path],
+        }[kind]
+    under = [word.replace("@dir@", str(folder)) for word in under]
+    pinned = ["taskset", "-c", core, *under, *command]
     return launch(name, port, pinned, config, folder)
 
 
-def weir_values(_name, setup, folder, _single):
-    return {"access_log": folder / "access.log" if setup.logs else "none"}
+def weir_values(_name, setup, folder, world, _single):
+    pair = f"{{ cert: {world.base / CERTIFICATE}, key: {world.base / KEY} }}"
+    return {
+        "access_log": folder / "access.log" if setup.logs else "none",
+        "tls": f", tls: {{ certificates: [ {pair} ] }}" if setup.tls else "",
+        "delay": "max_wait: 1h" if setup.delay else "nodelay: true",
+    }
 
 
-def nginx_values(name, setup, folder, single):
-    tuned = name == "nginx"
+def nginx_values(name, setup, folder, world, single):
+    tuned = not name.endswith("at defaults")
+    old = programs.number(world.programs[name], "-v") < (1, 25, 1)
+    flags = [word for word, on in (("ssl", setup.tls), ("http2", setup.tls and old)) if on]
+    pair = f"ssl_certificate {world.base / CERTIFICATE}; ssl_certificate_key {world.base / KEY};"
+    tls = f"{pair} ssl_protocols TLSv1.3;{'' if old else ' http2 on;'}"
+    burst = f"burst={setup.burst}{'' if setup.delay else ' nodelay'}"
     return {
         "process": process_lines(single),
         "access_log": folder / "access.log" if setup.logs else "off",
         "error_log": f"{folder}/error.log" if setup.logs else "/dev/null crit",
-        "burst": f"burst={setup.burst} nodelay" if setup.burst else "",
+        "burst": burst if setup.burst else "",
+        "listen": " ".join(flags + ["deferred"] * setup.deferred),
+        "tls": tls if setup.tls else "",
         "pool": "keepalive 1024; keepalive_requests 1000000000; keepalive_timeout 60s;" if tuned else "",
-        "tuned": 'proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffer_size 16k; proxy_buffers 16 64k; '
-        "proxy_busy_buffers_size 128k; proxy_max_temp_file_size 0;" if tuned else "",
+        "tuned": 'proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffer_size 16k; '
+        "proxy_buffers 16 64k; proxy_busy_buffers_size 128k; proxy_max_temp_file_size 0;" if tuned else "",
     }
 
 
-def haproxy_values(_name, setup, _folder, _single):
-    logs = setup.logs
-    return {"log": "log stdout format raw local0" if logs else "", "httplog": "log global\n    option httplog" if logs else ""}
+def haproxy_values(_name, setup, _folder, world, _single):
+    logs, pair = setup.logs, world.base / BOTH
+    tls = f"ssl crt {pair} alpn h2,http/1.1 ssl-min-ver TLSv1.3" if setup.tls else ""
+    return {
+        "log": "log stdout format raw local0" if logs else "",
+        "httplog": "log global\n    option httplog" if logs else "",
+        "listen": " ".join([tls, "defer-accept" if setup.deferred else ""]),
+    }
+
+
+VALUES = {"weir": weir_values, "nginx": nginx_values, "haproxy": haproxy_values}
+TEMPLATES = {"weir": "weir.yaml", "nginx": "nginx.conf", "haproxy": "haproxy.cfg"}
 
 
 def process_lines(single):
@@ -143,7 +183,7 @@ def start_origin(base):
         (files / name).write_bytes(b"x" * size)
     port = free_port()
     path, config = write("origin.conf", Path(base), {"port": port, "dir": base, "process": process_lines(False)})
-    command = ["taskset", "-c", LOAD_CORE, find("nginx"), "-p", base, "-c", path, "-e", f"{base}/origin-start.log"]
+    command = ["taskset", "-c", LOAD_CORE, programs.find("nginx"), "-p", base, "-c", path, "-e", f"{base}/origin-start.log"]
     return launch("origin", port, command, config, Path(base))
 
 
@@ -173,16 +213,3 @@ def launch(name, port, command, config, folder):
 def accepts(port):
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def find(program):
-    found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
-    if not found:
-        raise SystemExit(f"`{program}` is not installed, hint: scripts/bench.sh installs it")
-    return found
-
-
-def version(program, flag):
-    """The first line a program says about its version."""
-    answer = subprocess.run([program, flag], capture_output=True, text=True, check=False)
-    return (answer.stdout + answer.stderr).strip().splitlines()[0]
