@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import counts
+import memory
 import peers
 import programs
 import proofs
@@ -98,6 +99,8 @@ def measure(asked, run, world):
     if not asked.no_counts:
         say("counts")
         run["counts"] = counts.count(world.names, world, much=not asked.quick)
+        say("memory")
+        run["memory"] = memory.measure(world.names, world, much=not asked.quick)
     if not asked.no_times:
         say("A/A")
         run["comparisons"].append(rounds.same(world, asked.rounds, asked.seconds))
@@ -163,7 +166,7 @@ def main():
     now = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
     run = {
         "date": now.isoformat(), "kernel": f"Linux {platform.release()}", "cores": os.cpu_count(), "cpu": cpu(), "command": command(),
-        "rounds": asked.rounds, "seconds": asked.seconds, "disturbed": compiling(), "counts": [], "comparisons": [],
+        "rounds": asked.rounds, "seconds": asked.seconds, "disturbed": compiling(), "counts": [], "memory": [], "comparisons": [],
         "versions": programs.versions({name: world.programs[name] for name in world.names}),
     }
     with world:
