@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import chart
 import counts
 import memory
 import peers
@@ -73,9 +74,9 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weir", default="target/dist/weir", help="the binary to measure")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--seconds", type=float, help="of each measurement; by default 0.7, or less where more than three programs take part")
+    parser.add_argument("--seconds", type=float, help="of each measurement; 0.7 or, with more than three programs, less")
     parser.add_argument("--only", default="", help="scenarios, comma-separated: " + ",".join(one.key for one in rounds.SCENARIOS))
-    parser.add_argument("--quick", action="store_true", help="a smoke test: two short rounds of each scenario, fewer requests in the counts")
+    parser.add_argument("--quick", action="store_true", help="a smoke test: two short rounds of each scenario, fewer counts")
     parser.add_argument("--no-counts", action="store_true")
     parser.add_argument("--no-times", action="store_true")
     parser.add_argument("--out", type=Path, default=peers.HERE / "results", help="the folder raw rounds go to")
@@ -133,13 +134,16 @@ def cpu():
     return platform.machine()
 
 
-def show(run, into):
-    """Prints the report, and puts it into a document."""
-    text = report.markdown(run)
-    print(text)
+def show(run, raw, into):
+    """Writes the chart beside the raw rounds, prints the report, and puts it into a document."""
+    drawn = raw.with_suffix(".svg")
+    if run["comparisons"]:
+        drawn.write_text(chart.svg(run))
+    print(report.markdown(run))
     if into:
+        link = os.path.relpath(drawn, into.parent) if run["comparisons"] else ""
         kept = into.read_text().split("## Results\n", 1)[0]
-        into.write_text(f"{kept}## Results\n\n{text}")
+        into.write_text(f"{kept}## Results\n\n{report.markdown(run, link)}")
 
 
 def command():
@@ -157,7 +161,8 @@ def main():
     asked = arguments()
     out, into = asked.out.resolve(), asked.into and asked.into.resolve()
     if asked.markdown:
-        return show(json.loads(asked.markdown.read_text()), into)
+        raw = asked.markdown.resolve()
+        return show(json.loads(raw.read_text()), raw, into)
     scenarios(asked.only)
     world = World(asked.weir)
     if asked.quick:
@@ -165,8 +170,9 @@ def main():
     asked.seconds = asked.seconds or default_seconds(len(world.names), asked.quick)
     now = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
     run = {
-        "date": now.isoformat(), "kernel": f"Linux {platform.release()}", "cores": os.cpu_count(), "cpu": cpu(), "command": command(),
-        "rounds": asked.rounds, "seconds": asked.seconds, "disturbed": compiling(), "counts": [], "memory": [], "comparisons": [],
+        "date": now.isoformat(), "command": command(), "rounds": asked.rounds, "seconds": asked.seconds,
+        "kernel": f"Linux {platform.release()}", "cores": os.cpu_count(), "cpu": cpu(),
+        "disturbed": compiling(), "counts": [], "memory": [], "comparisons": [],
         "versions": programs.versions({name: world.programs[name] for name in world.names}),
     }
     with world:
@@ -174,7 +180,7 @@ def main():
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{now:%Y-%m-%dT%H%M%SZ}.json"
     path.write_text(json.dumps(run, indent=1))
-    show(run, into)
+    show(run, path, into)
     say(f"raw rounds: {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
     return None
 
