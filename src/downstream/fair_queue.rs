@@ -8,6 +8,11 @@
 //! So with `n` busy connections a new request waits for one turn, not for `n`. A task that never
 //! uses up its turn never joins and pays nothing.
 //!
+//! A task that moves much without using up a turn, because its client takes a piece at a time, is
+//! woken by its socket. Many of these may be woken at once, and all would have a turn before a new
+//! request. So once it took [`BUSY`] steps in turns right behind one another, each of [`FEW`] or
+//! more, a wake only lets it join.
+//!
 //! Guarantees: between two polls of the kernel at most one task of the queue has a turn, and all
 //! other ready tasks go first. No wake of a [`TurnWaker`] is lost, whichever thread it comes from.
 
@@ -25,6 +30,14 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 use tokio::task::coop::has_budget_remaining;
+
+use crate::runtime::io::steps_taken;
+
+/// Steps ([`steps_taken`]) in turns behind one another from which a task is busy: those of a whole
+/// turn, 128 KiB of a response.
+const BUSY: usize = 128;
+/// Steps of a turn that does not count as busy.
+const FEW: usize = 16;
 
 /// True once the task was called.
 type Place = Rc<Cell<bool>>;
@@ -70,18 +83,19 @@ impl FairQueue {
     }
 }
 
-/// Task that joins the queue only after it has used up its turn. One that never does pays nothing
-/// for it.
+/// Task that joins the queue only when it is busy. One that never is pays nothing for it.
 pub struct Queued {
     fair_queue: Rc<FairQueue>,
     place: Option<Place>,
+    /// Steps of the latest turns, back to the last one with few.
+    steps: usize,
 }
 
 impl Queued {
     /// Creates a task that may join this queue.
     #[must_use]
     pub fn new(fair_queue: &Rc<FairQueue>) -> Self {
-        Self { fair_queue: Rc::clone(fair_queue), place: None }
+        Self { fair_queue: Rc::clone(fair_queue), place: None, steps: 0 }
     }
 
     /// Runs a turn of the task of `context`, unless the task is in the queue.
@@ -95,7 +109,14 @@ impl Queued {
         if self.place.as_ref().is_some_and(|place| !place.get()) {
             return Poll::Pending;
         }
+        if self.place.is_none() && self.steps >= BUSY {
+            self.place = Some(self.fair_queue.join(context.waker()));
+            return Poll::Pending;
+        }
+        let before = steps_taken();
         let polled = work(context);
+        let steps = steps_taken().wrapping_sub(before);
+        self.steps = if steps < FEW { 0 } else { self.steps.saturating_add(steps) };
         // tokio gives each poll of a task a budget of steps. A task that is pending with budget
         // left waits for something; one without would have gone on.
         let used_up = polled.is_pending() && !has_budget_remaining();
@@ -245,6 +266,57 @@ mod tests {
                 kept[3].take().expect("a waker").wake();
                 yield_now().await;
                 assert_eq!(turns.get(), 50);
+            })
+            .await;
+    }
+
+    /// Tasks that are woken again after each turn, from outside: by their sockets.
+    #[tokio::test]
+    async fn busy_tasks_that_are_woken_at_once_do_not_delay_another() {
+        let local = LocalSet::new();
+        local
+            .run_until(async {
+                let fair_queue = Rc::<FairQueue>::default();
+                let caller = Rc::clone(&fair_queue);
+                spawn_local(async move { caller.run().await });
+                let task = |steps: usize| {
+                    let (turns, kept) = (Rc::<Cell<u32>>::default(), Kept::default());
+                    let (mut queued, count) = (Queued::new(&fair_queue), Rc::clone(&turns));
+                    let keep = Rc::clone(&kept);
+                    spawn_local(poll_fn(move |context| {
+                        keep.replace(Some(context.waker().clone()));
+                        queued.turn(context, |context| {
+                            count.set(count.get() + 1);
+                            take_steps(steps, context);
+                            Poll::<()>::Pending
+                        })
+                    }));
+                    (turns, kept)
+                };
+                let wake = |kept: &Kept| kept.borrow().as_ref().expect("a waker").wake_by_ref();
+                let busy: Vec<_> = (0..10).map(|_| task(BUSY / 2)).collect();
+                let (small, small_kept) = task(FEW - 1);
+                let sum = || busy.iter().map(|(turns, _)| turns.get()).sum::<u32>();
+                yield_now().await;
+                for round in 1..3 {
+                    assert_eq!((sum(), small.get()), (10 * round, round), "not busy yet");
+                    busy.iter().for_each(|(_, kept)| wake(kept));
+                    wake(&small_kept);
+                    yield_now().await;
+                }
+                // The third wake let the busy ones join, and the queue calls one after the other.
+                assert!((20..=21).contains(&sum()), "{}", sum());
+                for round in 4..9 {
+                    wake(&small_kept);
+                    let before = sum();
+                    yield_now().await;
+                    assert_eq!(small.get(), round);
+                    assert!(sum() <= before + 1);
+                }
+                for _ in 0..20 {
+                    yield_now().await;
+                }
+                assert_eq!(sum(), 30, "each has had its turn");
             })
             .await;
     }

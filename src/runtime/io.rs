@@ -129,10 +129,22 @@ pub fn set_keepalive(socket: &SockRef<'_>) -> io::Result<()> {
     )
 }
 
+thread_local! {
+    /// Steps taken on this thread.
+    static STEPS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Number of steps that were taken on this thread, which wraps around.
+#[must_use]
+pub fn steps_taken() -> usize {
+    STEPS.get()
+}
+
 /// Takes this many steps of the task's cooperative budget, or all that are left: its next read or
 /// write then waits for its next turn. tokio lets a task take 128 steps before it polls other tasks
 /// and the kernel; one read is one step, however many bytes it returns.
 pub fn take_steps(steps: usize, context: &mut Context<'_>) {
+    STEPS.set(STEPS.get().wrapping_add(steps));
     for _ in 0..steps {
         // Once the budget is used up it stays so for this turn, so the other steps need no call.
         if pin!(coop::consume_budget()).poll(context).is_pending() {

@@ -97,14 +97,15 @@ impl WriteBuffer {
     ) -> Poll<io::Result<()>> {
         while !self.is_empty() {
             let text = &self.text[self.written..];
-            // Without a piece there is one slice, and the plain call is enough.
-            let count = if self.piece.is_empty() {
-                let rest = if text.is_empty() { self.end } else { text };
-                ready!(Pin::new(&mut *io).poll_write(context, rest))?
-            } else {
-                let slices =
-                    [IoSlice::new(text), IoSlice::new(&self.piece), IoSlice::new(self.end)];
-                ready!(Pin::new(&mut *io).poll_write_vectored(context, &slices))?
+            // For one slice the plain call is enough.
+            let count = match (text, &*self.piece, self.end) {
+                (alone, [], []) | ([], alone, []) | ([], [], alone) => {
+                    ready!(Pin::new(&mut *io).poll_write(context, alone))?
+                }
+                (text, piece, end) => {
+                    let slices = [IoSlice::new(text), IoSlice::new(piece), IoSlice::new(end)];
+                    ready!(Pin::new(&mut *io).poll_write_vectored(context, &slices))?
+                }
             };
             // A stream that accepts nothing would keep this loop running for ever.
             if count == 0 {

@@ -60,6 +60,9 @@ pub struct Http1Conn<B> {
     roomy: bool,
     /// Bytes received since the request started.
     heard: usize,
+    /// Size of the first read of a response: that of the response before. Most endpoints send many
+    /// of one size, and then a response takes one read and one write.
+    usual: usize,
     /// True for HEAD.
     to_head: bool,
     answer: BodyDecoder,
@@ -132,6 +135,7 @@ impl<B> Http1Conn<B> {
             received,
             roomy: false,
             heard: 0,
+            usual: READ,
             to_head: false,
             answer,
             persists: true,
@@ -163,6 +167,7 @@ impl<B> Http1Conn<B> {
 
     /// Frees large buffers, as the connection is idle.
     pub fn rest(&mut self) {
+        self.usual = self.heard.clamp(READ, READ_MOST + READ);
         if std::mem::take(&mut self.roomy) {
             self.received = BytesMut::new();
         }
@@ -218,7 +223,7 @@ impl<B> Http1Conn<B> {
     }
 
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let awaited = self.answer.read_size();
+        let awaited = if self.heard == 0 { self.usual } else { self.answer.read_size() };
         self.roomy |= awaited > READ;
         // A read that does not fill the buffer says that the socket is empty. Otherwise the look at
         // the idle connection would cost a system call.
@@ -606,6 +611,26 @@ mod tests {
             let last = room.lock().expect("no panic").last().copied();
             assert!(last > Some(0), "{length}: {:?}", room.lock());
         }
+    }
+
+    #[tokio::test]
+    async fn first_read_of_a_response_is_as_large_as_the_response_before() {
+        let (near, mut far) = duplex(1 << 20);
+        let mut connection = Http1Conn::<Pieces>::new(Box::new(near), LIMITS);
+        let mut pieces = Vec::new();
+        for length in [READ_MOST, READ_MOST, 1, READ_MOST, 3 * READ_MOST, 3 * READ_MOST] {
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+            far.write_all(&[head.as_bytes(), &vec![7; length]].concat()).await.expect("room");
+            assert!(post(&mut connection, Pieces::default()).is_ready(), "a head");
+            let mut count = 0;
+            while let Some(piece) = poll_fn(|context| connection.poll_frame(context)).await {
+                piece.expect("a body");
+                count += 1;
+            }
+            connection.rest();
+            pieces.push(count);
+        }
+        assert_eq!(pieces, [2, 1, 1, 2, 3, 3]);
     }
 
     /// Pipe that records each write, and fails if it is broken.
