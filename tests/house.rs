@@ -425,6 +425,7 @@ fn answers_are_made_in_one_place() {
             "downstream/http2/response.rs",
             "http/message.rs",
             "process/admin.rs",
+            "proxy/reject.rs",
             "proxy/reply.rs",
             "layer.rs"
         ]

@@ -49,8 +49,9 @@ class World:
         self.programs["nginx at defaults"] = self.programs["nginx"]
         self.programs["relay"] = programs.compile_c("relay.c", self.base)
         self.handshakes = programs.compile_c("handshakes.c", self.base, "-shared", "-fPIC")
-        self.origin = peers.start_origin(self.base)
-        self.servers.append(self.origin)
+        self.origin = peers.start_origin(self.base, "origin", peers.FILES)
+        self.downloads = peers.start_origin(self.base, "downloads", peers.DOWNLOAD, peers.YIELDING)
+        self.servers += [self.origin, self.downloads]
         self.configs["origin"] = self.origin.config
 
     def __exit__(self, *_):

@@ -62,7 +62,7 @@ def downloads(server, count, seconds):
     if not count:
         yield
         return
-    command = [*wrk_command(count, seconds), f"http://127.0.0.1:{server.port}/16m"]
+    command = [*peers.YIELDING, *wrk_command(count, seconds), f"http://127.0.0.1:{server.port}/16m"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as others:
         time.sleep(0.5)
         yield

@@ -13,6 +13,8 @@ HERE = Path(__file__).resolve().parent
 PROXY_CORE, LOAD_CORE = "0", "1"
 FILES = {"64k": 64 * 1024, "1m": 1024 * 1024}
 DOWNLOAD = {"16m": 16 * 1024 * 1024}
+# Large downloads yield the core to small requests, so that the tail of these is the proxy's.
+YIELDING = ("nice", "-n", "19")
 CERTIFICATE, KEY, BOTH = "cert.pem", "key.pem", "both.pem"
 
 
@@ -112,7 +114,7 @@ def start(name, setup, world, under=(), core=PROXY_CORE):
     if kind == "relay":
         command, config = [program, port, world.origin.port], ""
     else:
-        values = {"port": port, "origin": world.origin.port, "dir": folder}
+        values = {"port": port, "origin": world.origin.port, "downloads": world.downloads.port, "dir": folder}
         values |= {"rate": setup.rate, "burst": setup.burst}
         values |= {"scheme": "https" if setup.tls else "http"}
         values |= VALUES[kind](name, setup, folder, world, bool(under))
@@ -175,16 +177,16 @@ def process_lines(single):
     return f"{user} master_process off;" if single else user
 
 
-def start_origin(base):
-    """Starts the origin beside the load generator."""
-    files = Path(base) / "files"
-    files.mkdir()
-    for name, size in (FILES | DOWNLOAD).items():
-        (files / name).write_bytes(b"x" * size)
+def start_origin(base, name, sizes, under=()):
+    """Starts an origin with files of these sizes beside the load generator."""
+    folder = Path(base) / name
+    (folder / "files").mkdir(parents=True)
+    for file, size in sizes.items():
+        (folder / "files" / file).write_bytes(b"x" * size)
     port = free_port()
-    path, config = write("origin.conf", Path(base), {"port": port, "dir": base, "process": process_lines(False)})
-    command = ["taskset", "-c", LOAD_CORE, programs.find("nginx"), "-p", base, "-c", path, "-e", f"{base}/origin-start.log"]
-    return launch("origin", port, command, config, Path(base))
+    path, config = write("origin.conf", folder, {"port": port, "dir": folder, "process": process_lines(False)})
+    command = ["taskset", "-c", LOAD_CORE, *under, programs.find("nginx"), "-p", folder, "-c", path]
+    return launch(name, port, [*command, "-e", folder / "start.log"], config, folder)
 
 
 def write(template, folder, values):

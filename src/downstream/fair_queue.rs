@@ -9,7 +9,7 @@
 //! uses up its turn never joins and pays nothing.
 //!
 //! A task that moves much without using up a turn, because its client takes a piece at a time, is
-//! woken by its socket. Many of these may be woken at once, and all would have a turn before a new
+//! woken by its socket. Many of these may be woken together, and all would have a turn before a new
 //! request. So once it took [`BUSY`] steps in turns right behind one another, each of [`FEW`] or
 //! more, a wake only lets it join.
 //!
