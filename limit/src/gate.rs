@@ -37,10 +37,9 @@ pub struct Judgement {
 }
 
 /// Charges so far, by rule.
-#[derive(Default)]
-struct Charges {
+struct Charges<const N: usize> {
     holder: Option<Arc<Holder>>,
-    by_rule: [Option<Charge>; MAX_RULES],
+    by_rule: [Option<Charge>; N],
 }
 
 impl Gate {
@@ -60,39 +59,60 @@ impl Gate {
 
     /// Decides about one request and charges it.
     pub fn decide(&self, subject: &Subject<'_>, now: Millis) -> Judgement {
-        // The key is hashed once for both passes over the rules.
-        let standings = self.standings(subject);
-        // A single rule needs no look before its charge, because a rejected charge stores nothing.
-        if self.rules.len() > 1 {
-            let looked = self.run(&standings, now, None);
-            if looked.verdict.decision == Decision::Reject {
-                return looked;
-            }
+        // Most routes have one or two rules. Arrays for `MAX_RULES` would cost them more to fill
+        // and to copy than the arithmetic does.
+        match self.rules.len() {
+            0 => Judgement::exempt(),
+            1 => self.decide_by::<1>(subject, now),
+            2 => self.decide_by::<2>(subject, now),
+            _ => self.decide_by::<MAX_RULES>(subject, now),
         }
-        let mut charges = Charges::default();
-        let mut charged = self.run(&standings, now, Some(&mut charges));
-        match charged.verdict.decision {
-            Decision::Delay => charged.parked = self.park(charges, now, &charged.verdict),
+    }
+
+    /// Decides by at most `N` rules.
+    fn decide_by<const N: usize>(&self, subject: &Subject<'_>, now: Millis) -> Judgement {
+        // The key is hashed once for both passes over the rules.
+        let standings = self.standings::<N>(subject);
+        let mut judgement = Judgement::exempt();
+        // A single rule needs no look before its charge, because a rejected charge stores nothing.
+        if N > 1 {
+            self.run(&mut judgement, &standings, now, None::<&mut Charges<N>>);
+            if judgement.verdict.decision == Decision::Reject {
+                return judgement;
+            }
+            judgement = Judgement::exempt();
+        }
+        let mut charges = Charges { holder: None, by_rule: [const { None }; N] };
+        self.run(&mut judgement, &standings, now, Some(&mut charges));
+        match judgement.verdict.decision {
+            Decision::Delay => judgement.parked = self.park(charges, now, &judgement.verdict),
             // Another thread took the last place of a rule after this request looked at it, so the
             // charges to the rules before are given back. An ordinary reject has charged nothing:
             // it allocates nothing and touches no shared memory.
             Decision::Reject if charges.by_rule.iter().any(Option::is_some) => {
-                if let Some(loser) = self.park(charges, now, &charged.verdict) {
+                if let Some(loser) = self.park(charges, now, &judgement.verdict) {
                     loser.leave(now);
                 }
             }
             Decision::Reject | Decision::Pass | Decision::Exempt => {}
         }
-        charged
+        judgement
     }
 
     /// Decides as [`Gate::decide`] would, without charging anything.
     pub fn look(&self, subject: &Subject<'_>, now: Millis) -> Judgement {
-        self.run(&self.standings(subject), now, None)
+        let mut judgement = Judgement::exempt();
+        self.run::<MAX_RULES>(&mut judgement, &self.standings(subject), now, None);
+        judgement
     }
 
     /// Turns the charges of a delayed request into places it can give back.
-    fn park(&self, charges: Charges, now: Millis, verdict: &Verdict) -> Option<Parked> {
+    fn park<const N: usize>(
+        &self,
+        charges: Charges<N>,
+        now: Millis,
+        verdict: &Verdict,
+    ) -> Option<Parked> {
         let zone = self.rules.get(verdict.rule?)?.zone();
         // A request that lost a race may have no holder: it never stood in a line.
         let holder = charges.holder.unwrap_or_else(Holder::new);
@@ -105,8 +125,8 @@ impl Gate {
         Some(parked)
     }
 
-    fn standings(&self, subject: &Subject<'_>) -> [Standing; MAX_RULES] {
-        let mut standings = [Standing::Exempt; MAX_RULES];
+    fn standings<const N: usize>(&self, subject: &Subject<'_>) -> [Standing; N] {
+        let mut standings = [Standing::Exempt; N];
         for (standing, rule) in standings.iter_mut().zip(&self.rules) {
             *standing = rule.zone().standing(subject);
         }
@@ -115,13 +135,13 @@ impl Gate {
 
     /// Looks at every rule in order and stops at the first enforced reject. Without `charges`
     /// nothing is stored.
-    fn run(
+    fn run<const N: usize>(
         &self,
-        standings: &[Standing; MAX_RULES],
+        judgement: &mut Judgement,
+        standings: &[Standing; N],
         now: Millis,
-        mut charges: Option<&mut Charges>,
-    ) -> Judgement {
-        let mut judgement = Judgement::EMPTY;
+        mut charges: Option<&mut Charges<N>>,
+    ) {
         for (index, (rule, standing)) in self.rules.iter().zip(standings).enumerate() {
             let mut verdict = match (*standing, charges.as_deref_mut()) {
                 (Standing::Counted(fingerprint), Some(charges)) => {
@@ -146,12 +166,11 @@ impl Gate {
                 break;
             }
         }
-        judgement
     }
 
     /// Returns the time until every rule from `first` on would admit the request. A client that
     /// waits this long is not rejected by the next rule.
-    fn retry_after(&self, first: usize, standings: &[Standing; MAX_RULES], now: Millis) -> Millis {
+    fn retry_after(&self, first: usize, standings: &[Standing], now: Millis) -> Millis {
         let behind = self.rules.iter().zip(standings).skip(first + 1);
         let enforced = behind.filter(|(rule, _)| rule.settings().mode == Mode::Enforce);
         enforced.map(|(rule, standing)| look(rule, *standing, now).retry).max().unwrap_or_default()
@@ -169,7 +188,10 @@ fn look(rule: &Rule, standing: Standing, now: Millis) -> Verdict {
 }
 
 impl Judgement {
-    const EMPTY: Self = Self { verdict: Verdict::EXEMPT, dry_run: None, key: 0, parked: None };
+    /// Judgement before any rule. A function, since a constant would be copied whole.
+    fn exempt() -> Self {
+        Self { verdict: Verdict::EXEMPT, dry_run: None, key: 0, parked: None }
+    }
 
     /// Merges the verdict of one rule: an enforced reject ends the run, the longest wait leads, and
     /// a rule that counts the request leads over one that does not. Returns true if this rule leads

@@ -7,7 +7,7 @@
 use std::{
     fmt,
     hash::{BuildHasher, Hasher, RandomState},
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     str::FromStr,
 };
 
@@ -431,6 +431,10 @@ impl Key {
     /// [`Missing`] when a part is absent, or, with [`Missing::Empty`], when all are.
     pub fn fingerprint(&self, seed: Seed, subject: &Subject<'_>) -> Result<u64, Unkeyed> {
         let mut hasher = SipHasher13::new_with_keys(seed.0[0], seed.0[1]);
+        // The usual key in one piece, which hashes the same bytes in half the time.
+        if let ([Part::ClientIp], IpAddr::V4(v4)) = (&self.parts[..], subject.client) {
+            return Ok(hasher.hash(&self.ipv4_word(v4).to_ne_bytes()));
+        }
         let mut absent = 0;
         for part in &self.parts {
             match self.write(part, subject, &mut hasher) {
@@ -524,13 +528,7 @@ impl Key {
     /// an IPv4 address and the part behind it.
     fn write_address(&self, client: IpAddr, hasher: &mut SipHasher13) {
         match client.to_canonical() {
-            IpAddr::V4(v4) => {
-                // A prefix of 0 shifts by the whole width, for which `checked_shl` returns none: no
-                // bit is kept.
-                let kept =
-                    u32::MAX.checked_shl(32 - u32::from(self.ipv4_prefix.min(32))).unwrap_or(0);
-                hasher.write_u64(4 << 32 | u64::from(u32::from(v4) & kept));
-            }
+            IpAddr::V4(v4) => hasher.write_u64(self.ipv4_word(v4)),
             IpAddr::V6(v6) => {
                 let kept =
                     u128::MAX.checked_shl(128 - u32::from(self.ipv6_prefix.min(128))).unwrap_or(0);
@@ -538,6 +536,14 @@ impl Key {
                 hasher.write(&Ipv6Addr::from(u128::from(v6) & kept).octets());
             }
         }
+    }
+
+    /// Returns the family and the kept bits of an address.
+    fn ipv4_word(&self, v4: Ipv4Addr) -> u64 {
+        // A prefix of 0 shifts by the whole width, for which `checked_shl` returns none: no bit is
+        // kept.
+        let kept = u32::MAX.checked_shl(32 - u32::from(self.ipv4_prefix.min(32))).unwrap_or(0);
+        4 << 32 | u64::from(u32::from(v4) & kept)
     }
 }
 

@@ -280,9 +280,14 @@ impl Rule {
 
     /// Requests ahead of this one, in thousandths.
     fn excess_milli(&self, debt: u64) -> u64 {
+        let interval = self.zone.settings().rate.interval_ticks();
         // A debt of a century has up to 3.2 * 10^18 ticks: times 1 000 it does not fit in 64 bits.
-        let milli =
-            u128::from(debt) * 1_000 / u128::from(self.zone.settings().rate.interval_ticks());
-        u64::try_from(milli).unwrap_or(u64::MAX)
+        // Every usual debt does, and a division of 64 bits is several times cheaper.
+        match debt.checked_mul(1_000) {
+            Some(milli) => milli / interval,
+            None => {
+                u64::try_from(u128::from(debt) * 1_000 / u128::from(interval)).unwrap_or(u64::MAX)
+            }
+        }
     }
 }

@@ -9,6 +9,7 @@
 use std::{
     cell::Cell,
     hash::{Hash, Hasher},
+    net::IpAddr,
     sync::{Arc, atomic::AtomicUsize},
 };
 
@@ -103,11 +104,8 @@ impl Zone {
     /// Returns the standing of a request towards this zone.
     #[must_use]
     pub fn standing(&self, subject: &Subject<'_>) -> Standing {
-        // Networks are written for IPv4. A dual-stack socket reports such a client as
-        // `::ffff:192.0.2.1`.
-        let client = subject.client.to_canonical();
         // Before the key is read: an exempt client is not rejected for a missing or repeated part.
-        if self.settings.exempt.iter().any(|net| net.contains(&client)) {
+        if !self.settings.exempt.is_empty() && self.is_exempt(subject.client) {
             return Standing::Exempt;
         }
         match self.settings.key.fingerprint(self.seed, subject) {
@@ -116,6 +114,13 @@ impl Zone {
             Err(Unkeyed::Repeated) => Standing::Repeated,
             Err(Unkeyed::Exempt) => Standing::Exempt,
         }
+    }
+
+    fn is_exempt(&self, client: IpAddr) -> bool {
+        // Networks are written for IPv4. A dual-stack socket reports such a client as
+        // `::ffff:192.0.2.1`.
+        let client = client.to_canonical();
+        self.settings.exempt.iter().any(|net| net.contains(&client))
     }
 
     /// Removes a request from the line of a key at `now`. The place freed at the tail is handed out
