@@ -27,7 +27,7 @@
 //! A line exists only while a request stands in it. No clock is read here.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -35,6 +35,7 @@ use std::{
     task::Waker,
 };
 
+use dashmap::{DashMap, Entry};
 use foldhash::fast::FixedState;
 
 use super::{millis::Millis, verdict::MAX_RULES};
@@ -42,8 +43,8 @@ use super::{millis::Millis, verdict::MAX_RULES};
 /// Number of locks over the lines of a zone. Keys that share a lock wait for each other for the
 /// length of one operation.
 const SHARDS: usize = 16;
-/// Capacity for lines that a shard keeps after a crowd has left.
-const KEPT_LINES: usize = 64;
+/// Parked requests up to which their lines give back no memory.
+const KEPT_LINES: usize = 1_024;
 /// Stands for no place, no time and no number, none of which is ever this large.
 const NONE: u64 = u64::MAX;
 
@@ -193,17 +194,20 @@ pub(super) struct Wakes(Vec<Arc<Holder>>);
 /// All lines of a zone.
 #[derive(Debug)]
 pub(super) struct Lines {
-    shards: [Mutex<HashMap<u64, WaitLine, FixedState>>; SHARDS],
+    by_key: DashMap<u64, WaitLine, FixedState>,
     standing: AtomicUsize,
+    /// Most requests that stood since memory was given back.
+    crowd: AtomicUsize,
 }
 
 impl Lines {
     pub fn new() -> Self {
+        // Fingerprints are keyed hashes, so a fixed hash of them gives a client no way to collide.
+        let hasher = FixedState::with_seed(0);
         Self {
-            // Fingerprints are keyed hashes, so a fixed hash of them gives a client no way to
-            // collide.
-            shards: [const { Mutex::new(HashMap::with_hasher(FixedState::with_seed(0))) }; SHARDS],
+            by_key: DashMap::with_capacity_and_hasher_and_shard_amount(0, hasher, SHARDS),
             standing: AtomicUsize::new(0),
+            crowd: AtomicUsize::new(0),
         }
     }
 
@@ -219,26 +223,39 @@ impl Lines {
         work: impl FnOnce(&mut WaitLine, &mut Wakes) -> R,
     ) -> R {
         let mut wakes = Wakes::default();
-        let shard = usize::try_from(fingerprint % SHARDS as u64).unwrap_or(0);
-        let mut lines = self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner);
-        let line = lines.entry(fingerprint).or_default();
+        let mut entry = match self.by_key.entry(fingerprint) {
+            Entry::Occupied(line) => line,
+            Entry::Vacant(none) => none.insert_entry(WaitLine::default()),
+        };
+        let line = entry.get_mut();
         let before = line.people.len();
         let outcome = work(line, &mut wakes);
         let after = line.people.len();
+        // Counted within the lock, so that every thread that sees the line finds it counted.
+        // A decrease wraps: adding 2^64 - 1 subtracts one.
+        let change = after.wrapping_sub(before);
+        let standing = self.standing.fetch_add(change, Ordering::AcqRel).wrapping_add(change);
         // Numbers begin at 0 again in the next line of the key. That is safe: a request with a
         // number of this line would still stand in it.
         if after == 0 {
-            lines.remove(&fingerprint);
-            if lines.is_empty() {
-                lines.shrink_to(KEPT_LINES);
-            }
+            entry.remove();
+        } else {
+            drop(entry);
         }
-        // Counted within the lock, so that every thread that sees the line finds it counted.
-        // A decrease wraps: adding 2^64 - 1 subtracts one.
-        self.standing.fetch_add(after.wrapping_sub(before), Ordering::AcqRel);
-        drop(lines);
+        self.fit_memory(standing);
         wakes.0.iter().for_each(|holder| holder.wake());
         outcome
+    }
+
+    /// Gives back the memory for lines once most of a crowd has left. It takes one lock after the
+    /// other, so none may be held.
+    fn fit_memory(&self, standing: usize) {
+        let crowd = self.crowd.fetch_max(standing, Ordering::Relaxed);
+        // Another thread may do the same at this moment: the second finds little to do.
+        if crowd > KEPT_LINES && standing < crowd / 4 {
+            self.crowd.store(standing, Ordering::Relaxed);
+            self.by_key.shrink_to_fit();
+        }
     }
 }
 
