@@ -36,6 +36,7 @@
 //! ```
 
 pub mod client_ip;
+mod entries;
 pub mod gate;
 pub mod key;
 pub mod layer;
@@ -47,6 +48,7 @@ pub mod queue;
 pub mod rate;
 pub mod rule;
 pub mod snapshot;
+mod stripe;
 pub mod table;
 pub mod verdict;
 pub mod zone;

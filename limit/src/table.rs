@@ -1,111 +1,62 @@
 //! Bounded memory of a zone: fingerprint -> theoretical arrival time, in ticks.
 //!
-//! Guarantees: never more than `capacity` keys. A refused request stores nothing. A full table
-//! evicts the least debt among a few random keys, never one that was charged since it was chosen,
-//! and never refuses for lack of room (`tests/memory.rs`). Memory grows with the keys: the map has
-//! so many shards that growing one moves at most 16,384 entries, and no operation touches more than
-//! one stripe, so no pause grows with the table. A time at or before now carries no information and
-//! is the first to be reused.
+//! Guarantees:
 //!
-//! Eviction, step by step: a stripe that is full looks at `CANDIDATES` random keys and picks the
-//! one with the least debt as last seen. It then reads that key's present time in the map: if the
-//! key was charged since, another may owe less, and the search repeats. The key is removed only if
-//! its time is still the one that was read, so a charge is never forgotten by a race. After
-//! `TRIES` lost races the key is removed regardless: under a flood the bound on memory is worth
-//! more than one debt.
+//! - Never more than `capacity` keys. A full table evicts the least debt among a few keys, never one
+//!   that was charged since it was chosen, and never refuses for lack of room (`tests/memory.rs`,
+//!   `table_full_keeps_its_bound_and_its_offender`). A time at or before now carries no information
+//!   and is the first to be reused. A refused request stores nothing.
+//! - No charge is lost, and none is counted for another key, while keys are added, moved and evicted
+//!   (`hot_keys_are_admitted_to_the_last_place_while_keys_come_and_go`, the tests of `stripe.rs` and
+//!   `entries.rs`).
+//! - Memory comes with the keys, 16 bytes an entry and 20 to 30 a key. Growing moves at most 16,384
+//!   keys, and no operation touches more than one stripe, so no pause grows with the table.
+//! - A known key is looked up and charged without a lock. A look, and so a reject, writes to no
+//!   shared memory: threads that reject one key do not slow each other.
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::OnceLock;
 
-use dashmap::DashMap;
-use foldhash::fast::FixedState;
+pub use super::stripe::Evictions;
+use super::{entries::Tagged, stripe::Stripe};
 
-/// Keys of a full stripe, and on average of a full shard of the map: such a shard has 16,384
-/// buckets and does not double again. It would at 7/8 of them, 14,336 keys. The hash spreads keys
-/// over shards at random, so their number varies by the root of 8,192, some 90: 6,144 more do not
-/// occur.
-const KEYS_PER_STRIPE: usize = 8_192;
+/// Most keys of a stripe, unless the table has [`MAX_STRIPES`]. Chance spreads keys over stripes,
+/// so their number varies by its root, some 100 of 10,000: the first stripes are full about one per
+/// cent before the table is.
+const KEYS_PER_STRIPE: usize = 16_384;
 /// Stripes of the largest table.
 const MAX_STRIPES: usize = 16_384;
-/// Attempts to evict a key that is not being charged; after that it is evicted regardless.
-const TRIES: usize = 64;
-/// Number of keys compared for eviction when a stripe is full.
-const CANDIDATES: usize = 8;
-
-/// Number of keys evicted to make room.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Evictions {
-    /// Keys without a debt.
-    pub idle: u64,
-    /// Keys with a debt: the table was too small for the traffic.
-    pub forced: u64,
-}
 
 /// Times by fingerprint.
 #[derive(Debug)]
 pub struct Table {
-    times: DashMap<u64, AtomicU64, FixedState>,
-    stripes: Box<[Mutex<Stripe>]>,
+    stripes: Box<[OnceLock<Box<Stripe>>]>,
     keys_per_stripe: usize,
-    idle: AtomicU64,
-    forced: AtomicU64,
-}
-
-/// Keys of one stripe, in no order, from which a full table picks random candidates. Every key
-/// enters and leaves the map under the lock of its stripe, so the two always agree.
-#[derive(Debug)]
-struct Stripe {
-    known: Vec<Known>,
-    dice: u64,
-}
-
-/// Key of a stripe with its time when last looked at. Candidates lie side by side in memory, and
-/// only the one that seems to owe least is looked up in the map.
-#[derive(Clone, Copy, Debug)]
-struct Known {
-    fingerprint: u64,
-    seen: u64,
 }
 
 impl Table {
-    /// Creates a table for at most `capacity` keys (at least one). It allocates nothing before keys
-    /// come.
+    /// Creates a table for at most `capacity` keys (at least one). It allocates nothing for keys
+    /// before they come.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
-        // With room for no key there would be none to evict, and `random_index` would divide by
-        // zero.
+        // With room for no key there would be none to evict.
         let capacity = capacity.max(1);
-        let stripes = match capacity / KEYS_PER_STRIPE {
-            0 => 1,
-            // A power of two, because the map has as many shards and asserts that their number is
-            // one.
-            stripes => stripes.next_power_of_two().min(MAX_STRIPES),
-        };
+        // A power of two: the remainder by it is a mask.
+        let stripes = capacity.div_ceil(KEYS_PER_STRIPE).next_power_of_two().min(MAX_STRIPES);
         Self {
-            times: DashMap::with_capacity_and_hasher_and_shard_amount(
-                0,
-                FixedState::default(),
-                stripes.max(16),
-            ),
-            stripes: (0..stripes).map(|_| Mutex::new(Stripe::new())).collect(),
+            stripes: (0..stripes).map(|_| OnceLock::new()).collect(),
             // Rounded down: all stripes together never hold more than `capacity`.
             keys_per_stripe: capacity / stripes,
-            idle: AtomicU64::new(0),
-            forced: AtomicU64::new(0),
         }
     }
 
     /// Shows `judge` the time stored for a key; stores nothing.
     pub fn look<R>(&self, fingerprint: u64, judge: impl FnOnce(Option<u64>) -> R) -> R {
-        // The guard of the map ends with this statement, so `judge` runs under no lock.
-        let time = self.times.get(&fingerprint).map(|time| time.load(Ordering::Acquire));
-        judge(time)
+        let key = Tagged::new(fingerprint);
+        judge(self.stripe(key).get().and_then(|stripe| stripe.time(key)))
     }
 
     /// Lets `judge` replace the time stored for a key, atomically. It may run again when another
-    /// thread was faster.
+    /// thread was faster. It must not use the table: for a new key a lock is held.
     ///
     /// # Errors
     /// The error of `judge`; nothing is stored then.
@@ -115,57 +66,18 @@ impl Table {
         now: u64,
         judge: impl Fn(Option<u64>) -> Result<(T, u64), E>,
     ) -> Result<T, E> {
-        // A stored key takes no lock of a stripe and only reads its shard of the map. So workers that
-        // charge a hot key do not queue for a mutex.
-        if let Some(outcome) = self.replace_known(fingerprint, &judge) {
-            return outcome;
-        }
-        // Lock order: the stripe first, then a shard of the map. No code takes a stripe under a
-        // guard.
-        let mut stripe = self.stripe(fingerprint);
-        // Another thread may have stored the key before the lock was taken.
-        if let Some(outcome) = self.replace_known(fingerprint, &judge) {
-            return outcome;
-        }
-        // Judged before room is made: a refused request must not evict another key.
-        let (outcome, time) = judge(None)?;
-        self.make_room(&mut stripe, now);
-        stripe.known.push(Known { fingerprint, seen: time });
-        self.times.insert(fingerprint, AtomicU64::new(time));
-        Ok(outcome)
-    }
-
-    fn replace_known<T, E>(
-        &self,
-        fingerprint: u64,
-        judge: &impl Fn(Option<u64>) -> Result<(T, u64), E>,
-    ) -> Option<Result<T, E>> {
-        // This guard of a shard lives while `judge` runs, so `judge` must not use the table.
-        let time = self.times.get(&fingerprint)?;
-        let mut known = time.load(Ordering::Acquire);
-        loop {
-            let (outcome, next) = match judge(Some(known)) {
-                Ok(agreed) => agreed,
-                Err(refusal) => return Some(Err(refusal)),
-            };
-            // A verdict holds only for the time that it was judged on. Stored over a newer time, it
-            // would hand out one place twice.
-            match time.compare_exchange_weak(known, next, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Some(Ok(outcome)),
-                Err(newer) => known = newer,
-            }
-        }
+        let key = Tagged::new(fingerprint);
+        let stripe = self.stripe(key).get_or_init(|| Box::new(Stripe::new(self.keys_per_stripe)));
+        stripe.replace(key, now, judge)
     }
 
     /// Lowers the time of a key from `from` to `to`. A key that is not stored, or has another time,
     /// is left unchanged.
     pub fn lower(&self, fingerprint: u64, from: u64, to: u64) -> bool {
-        let time = self.times.get(&fingerprint);
+        let key = Tagged::new(fingerprint);
         // Any other time means that a request was charged since: lowering it would forget that
         // charge.
-        time.is_some_and(|time| {
-            time.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
-        })
+        self.stripe(key).get().is_some_and(|stripe| stripe.lower(key, from, to))
     }
 
     /// Adds `ticks` to the debt of a key at `now`.
@@ -191,18 +103,11 @@ impl Table {
     }
 
     /// Visits every key with a debt after `now`, one stripe at a time: no stripe is locked while
-    /// another is read.
+    /// another is read, and none during a visit.
     pub fn debts(&self, now: u64, mut visit: impl FnMut(u64, u64)) {
-        for stripe in &self.stripes {
-            // A copy, so that new keys of the stripe wait for the copy only, not for the visits. A
-            // key that is evicted meanwhile is not found and has no debt.
-            let known = lock(stripe).known.clone();
-            for Known { fingerprint, .. } in known {
-                let debt =
-                    self.look(fingerprint, |time| time.and_then(|time| time.checked_sub(now)));
-                if let Some(debt) = debt.filter(|debt| *debt > 0) {
-                    visit(fingerprint, debt);
-                }
+        for stripe in self.in_use() {
+            for (fingerprint, time) in stripe.later_than(now) {
+                visit(fingerprint, time - now);
             }
         }
     }
@@ -210,101 +115,27 @@ impl Table {
     /// Returns the number of stored keys, idle ones included.
     #[must_use]
     pub fn keys(&self) -> usize {
-        self.stripes.iter().map(|stripe| lock(stripe).known.len()).sum()
+        self.in_use().map(Stripe::keys).sum()
     }
 
     /// Returns the number of evictions so far.
     #[must_use]
     pub fn evictions(&self) -> Evictions {
-        Evictions {
-            idle: self.idle.load(Ordering::Relaxed),
-            forced: self.forced.load(Ordering::Relaxed),
-        }
+        self.in_use().map(Stripe::evictions).fold(Evictions::default(), |sum, next| Evictions {
+            idle: sum.idle + next.idle,
+            forced: sum.forced + next.forced,
+        })
     }
 
-    fn stripe(&self, fingerprint: u64) -> MutexGuard<'_, Stripe> {
+    fn stripe(&self, key: Tagged) -> &OnceLock<Box<Stripe>> {
         // Fingerprints are keyed hashes: they spread evenly, and a client cannot aim at one stripe.
-        let which = usize::try_from(fingerprint % self.stripes.len() as u64).unwrap_or(0);
-        lock(&self.stripes[which])
+        let stripe = key.fingerprint % self.stripes.len() as u64;
+        &self.stripes[usize::try_from(stripe).unwrap_or(0)]
     }
 
-    /// Evicts one key of a full stripe: the one with the least debt among a few.
-    fn make_room(&self, stripe: &mut Stripe, now: u64) {
-        if stripe.known.len() < self.keys_per_stripe {
-            return;
-        }
-        for attempt in 1..=TRIES {
-            let (index, time) = self.least_debt(stripe, now);
-            // A charge made since the choice must not be lost with its key, so another key is
-            // chosen.
-            if self.evict(stripe.known[index].fingerprint, time) || attempt == TRIES {
-                let evicted = stripe.known.swap_remove(index);
-                self.times.remove(&evicted.fingerprint);
-                let counter = if time <= now { &self.idle } else { &self.forced };
-                counter.fetch_add(1, Ordering::Relaxed);
-                return;
-            }
-        }
+    fn in_use(&self) -> impl Iterator<Item = &Stripe> {
+        self.stripes.iter().filter_map(OnceLock::get).map(|stripe| &**stripe)
     }
-
-    /// Removes a key from the map if its time is still this one.
-    fn evict(&self, fingerprint: u64, time: u64) -> bool {
-        self.times
-            .remove_if(&fingerprint, |_, known| known.load(Ordering::Acquire) == time)
-            .is_some()
-    }
-
-    /// Returns the key of a stripe with the least debt among a few random ones, and its time.
-    fn least_debt(&self, stripe: &mut Stripe, now: u64) -> (usize, u64) {
-        let first = stripe.random_index();
-        let mut least = (first, u64::MAX);
-        // Each round but the last learns the present time of one candidate. After as many rounds as
-        // there are candidates all times are known, unless keys are charged meanwhile, so one round
-        // more finds the least of them.
-        for _ in 0..=CANDIDATES {
-            let index = stripe.least_seen(first);
-            let Known { fingerprint, seen } = stripe.known[index];
-            least = (index, self.look(fingerprint, |time| time.unwrap_or(0)));
-            // Times up to `now` are all alike: a key that owes nothing is as good as any.
-            if least.1 <= seen.max(now) {
-                break;
-            }
-            // The key was charged since it was last seen: another may owe less.
-            stripe.known[index].seen = least.1;
-        }
-        least
-    }
-}
-
-impl Stripe {
-    fn new() -> Self {
-        // Any number but zero, which xorshift maps to itself.
-        Self { known: Vec::new(), dice: 0x9e37_79b9_7f4a_7c15 }
-    }
-
-    /// Index of a random known key (xorshift64, Marsaglia 2003; only the choice of an eviction
-    /// depends on it).
-    fn random_index(&mut self) -> usize {
-        self.dice ^= self.dice << 13;
-        self.dice ^= self.dice >> 7;
-        self.dice ^= self.dice << 17;
-        let index = self.dice % self.known.len() as u64;
-        usize::try_from(index).unwrap_or(0)
-    }
-
-    /// Candidate from `first` on that seems to owe least.
-    fn least_seen(&self, first: usize) -> usize {
-        // Neighbours in memory: eight of 16 bytes touch two or three cache lines. Eight scattered
-        // ones would touch eight.
-        let candidates = (first..first + CANDIDATES).map(|index| index % self.known.len());
-        candidates.min_by_key(|index| self.known[*index].seen).unwrap_or(first)
-    }
-}
-
-/// Ignores a poisoned lock: every step below keeps a stripe consistent, so a panic elsewhere leaves
-/// it whole.
-fn lock(stripe: &Mutex<Stripe>) -> MutexGuard<'_, Stripe> {
-    stripe.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -380,22 +211,12 @@ mod tests {
     }
 
     #[test]
-    fn evict_spares_a_key_that_was_charged_since_it_was_chosen() {
-        let table = Table::with_capacity(4);
-        store(&table, 1, 0, 300);
-        assert!(!table.evict(1, 200));
-        assert_eq!(time(&table, 1), Some(300));
-        assert!(table.evict(1, 300));
-        assert_eq!(time(&table, 1), None);
-    }
-
-    #[test]
     fn new_table_of_any_capacity_takes_no_room_for_keys() {
-        assert_eq!(
-            [1, 1_000, 1_000_000, 100_000_000]
-                .map(|keys| Table::with_capacity(keys).times.capacity()),
-            [0; 4]
-        );
+        for capacity in [1, 1_000, 1_000_000, 100_000_000] {
+            let table = Table::with_capacity(capacity);
+            assert_eq!((time(&table, 1), table.lower(1, 0, 0)), (None, false));
+            assert_eq!(table.in_use().count(), 0);
+        }
     }
 
     #[test]

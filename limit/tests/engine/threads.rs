@@ -128,6 +128,36 @@ fn table_full_keeps_its_bound_and_its_offender() {
     assert_eq!(zone.evictions().forced, THREADS as u64 * 2_000 + 1 - 256);
 }
 
+/// New keys come all the time, at first into a table that grows and then into one that is full. The
+/// hot keys owe more than any of them, so they stay.
+#[test]
+fn hot_keys_are_admitted_to_the_last_place_while_keys_come_and_go() {
+    for capacity in [200_000, 512] {
+        let zone = zone("client_ip", capacity);
+        let (hot, burst) = (4_u64, 10_000);
+        let rule = rule(&zone, burst);
+        let offend = |key| rule.decide(u64::MAX - key, NOW, Intent::Charge).reason.is_none();
+        assert!((0..hot).all(|key| offend(key) && offend(key)));
+        let admitted = together(|thread| {
+            let mut admitted = 0;
+            for request in 0..1_000_u64 {
+                let stranger = (thread as u64) << 32 | request;
+                assert_eq!(rule.decide(stranger, NOW, Intent::Charge).decision, Decision::Pass);
+                admitted += (0..hot).filter(|key| offend(*key)).count();
+            }
+            admitted
+        });
+        assert_eq!(admitted, 4 * 9_999, "{capacity} keys");
+        let interval = zone.settings().rate.interval_ticks();
+        let owed = |key| zone.debt_ticks(u64::MAX - key, NOW) / interval;
+        assert!((0..hot).all(|key| owed(key) == 10_001));
+        let strangers = THREADS as u64 * 1_000;
+        let keys = (strangers + hot).min(capacity as u64);
+        assert_eq!((zone.keys() as u64, zone.evictions().idle), (keys, 0));
+        assert_eq!(zone.evictions().forced, strangers + hot - keys);
+    }
+}
+
 /// Sixty-four threads park, leave and ask again on one key: no place is held by two, and once all
 /// have left the line is gone and the tail is back where the first left it.
 #[test]
