@@ -470,3 +470,23 @@ impl WaitLine {
         self.places.get(self.people.range(..number).count()).copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_give_back_the_memory_of_a_crowd_that_left() {
+        let (lines, holder) = (Lines::new(), Holder::new());
+        let crowd = 10 * KEPT_LINES as u64;
+        for key in 0..crowd {
+            lines.with(key, |line, _| line.enter(key, &holder, 0, 0));
+        }
+        assert!(lines.by_key.capacity() as u64 >= crowd);
+        for key in 0..crowd {
+            lines.with(key, |line, _| line.forget(0));
+        }
+        assert!(lines.is_empty() && lines.by_key.is_empty());
+        assert!(lines.by_key.capacity() <= 2 * KEPT_LINES, "{}", lines.by_key.capacity());
+    }
+}
