@@ -77,8 +77,8 @@ fn ten_million_strangers_cost_no_memory_and_free_no_offender() {
         "{per_key} bytes a key at capacity, {grown} bytes grown, {keys} keys, {:?}",
         zone.evictions()
     );
-    assert!(per_key <= 64, "{per_key} bytes a key");
-    assert!(grown <= 80 << 20, "{grown} bytes grown");
+    assert!(per_key <= 32, "{per_key} bytes a key");
+    assert!(grown <= 40 << 20, "{grown} bytes grown");
     assert_eq!(
         zone.evictions().forced + zone.evictions().idle,
         10 * CAPACITY + 1 - zone.keys() as u64

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Memory of one key of a zone in a running process, in bytes (docs/limits.md, Memory).
-const KEY_BYTES: usize = 64;
+const KEY_BYTES: usize = 32;
 
 /// Find everything that is wrong with a configuration.
 #[derive(Clone, Debug, clap::Args)]

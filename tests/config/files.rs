@@ -629,7 +629,7 @@ fn check_says_what_will_be_served() {
     ]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
     let expected = "config/examples/minimal.yaml is valid\nlisteners  0.0.0.0:8080\n\
-        route      / -> 127.0.0.1:8000, limited by per_ip\nzone       per_ip: 10r/s by client_ip, up to 10000 keys and 625 KiB\n";
+        route      / -> 127.0.0.1:8000, limited by per_ip\nzone       per_ip: 10r/s by client_ip, up to 10000 keys and 312 KiB\n";
     assert_eq!(out, expected);
 }
 

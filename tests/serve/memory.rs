@@ -77,7 +77,7 @@ fn falls_after_a_reload_to(zones: &str, most_left: impl Fn(u64) -> u64) {
     };
     let weir = Weir::run(&config("zones: { z: { key: client_ip, rate: 1r/d } }\n"));
     let full = weir.memory("RssAnon");
-    assert!(full > 40 * MIB, "{full} bytes of a million keys");
+    assert!(full > 19 * MIB, "{full} bytes of a million keys");
     weir.rewrite(&config(zones));
     weir.signal(Signal::HUP);
     weir.says("configuration reloaded");
@@ -90,7 +90,7 @@ fn falls_after_a_reload_to(zones: &str, most_left: impl Fn(u64) -> u64) {
 
 #[test]
 fn zone_that_a_reload_drops_gives_its_memory_back() {
-    falls_after_a_reload_to("", |full| full - 45 * MIB);
+    falls_after_a_reload_to("", |full| full - 16 * MIB);
 }
 
 #[test]

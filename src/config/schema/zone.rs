@@ -17,7 +17,7 @@ pub struct ZoneSpec {
     /// `rate=`).
     #[schemars(extend("x-type" = "rate"))]
     pub rate: String,
-    /// Number of keys that are kept, 1 to 100M, about 64 bytes each. A full zone evicts the key
+    /// Number of keys that are kept, 1 to 100M, about 32 bytes each. A full zone evicts the key
     /// that owes least. It is a number of keys and not of bytes: `10m` of nginx is `160k` here
     /// (nginx: size in `zone=`).
     #[serde(default = "ZoneSpec::default_capacity")]
