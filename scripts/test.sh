@@ -67,6 +67,7 @@ run_documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 run_slow() {
     WEIR_SLOW=1 cargo test --release --test serve -- --include-ignored --test-threads 1 \
         real::grpc real::h2load real::haproxy real::node real::quiet
+    scripts/bench.sh --gates
 }
 run_soak() { WEIR_SOAK=${WEIR_SOAK:-30m} cargo test --release --test soak -- --nocapture; }
 

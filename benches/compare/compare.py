@@ -15,6 +15,7 @@ from pathlib import Path
 
 import chart
 import counts
+import gates
 import memory
 import peers
 import programs
@@ -78,6 +79,7 @@ def arguments():
     parser.add_argument("--seconds", type=float, help="of each measurement; 0.7 or, with more than three programs, less")
     parser.add_argument("--only", default="", help="scenarios, comma-separated: " + ",".join(one.key for one in rounds.SCENARIOS))
     parser.add_argument("--quick", action="store_true", help="a smoke test: two short rounds of each scenario, fewer counts")
+    parser.add_argument("--gates", action="store_true", help="count a request of weir, and fail where it costs more than gates.py allows")
     parser.add_argument("--no-counts", action="store_true")
     parser.add_argument("--no-times", action="store_true")
     parser.add_argument("--out", type=Path, default=peers.HERE / "results", help="the folder raw rounds go to")
@@ -158,6 +160,15 @@ def default_seconds(programs_measured, quick):
     return 0.25 if quick else round(0.7 * min(1, 3 / programs_measured), 2)
 
 
+def check_gates(world):
+    """Counts a request of each kind, and fails where one costs more than it may."""
+    with world:
+        rows = counts.count(["weir"], world, much=True)
+    print(report.counts(rows))
+    if found := gates.exceeded(rows):
+        raise SystemExit("\n".join(found))
+
+
 def main():
     asked = arguments()
     out, into = asked.out.resolve(), asked.into and asked.into.resolve()
@@ -166,6 +177,8 @@ def main():
         return show(json.loads(raw.read_text()), raw, into)
     scenarios(asked.only)
     world = World(asked.weir)
+    if asked.gates:
+        return check_gates(world)
     if asked.quick:
         asked.rounds = 2
     asked.seconds = asked.seconds or default_seconds(len(world.names), asked.quick)

@@ -122,7 +122,7 @@ impl Stripe {
     fn find(&self, key: Tagged) -> Option<Found<'_>> {
         let version = self.version.load(Ordering::Acquire);
         let found = self.entries.find(key);
-        // Whoever read a store of a change sees here that the version was made odd before.
+        // A reader that saw a store of a change sees here that the version was made odd before.
         fence(Ordering::Acquire);
         if version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version {
             return found;

@@ -12,7 +12,10 @@ use super::{
     header_list::{FieldLine, HeaderList},
     known_name::{KnownName, KnownNames},
 };
-use crate::http::error::{Error, Kind};
+use crate::{
+    http::error::{Error, Kind},
+    runtime::decimal::write_address,
+};
 
 /// Limit on the digits of a length.
 pub(super) const LENGTH_DIGITS: usize = 18;
@@ -388,12 +391,16 @@ pub fn hides_counted(headers: &HeaderList, counted: &[HeaderName]) -> bool {
     })
 }
 
+/// Length of the longest IPv4 address.
+const LONGEST_ADDRESS: usize = "255.255.255.255".len();
+
 /// Formats an address as a field value.
 #[must_use]
 pub fn address_value(address: IpAddr) -> HeaderValue {
+    let mut text = Vec::with_capacity(LONGEST_ADDRESS);
+    write_address(&mut text, address.to_canonical());
     // The text of an address is always a field value.
-    HeaderValue::from_str(&address.to_canonical().to_string())
-        .unwrap_or(HeaderValue::from_static("unknown"))
+    HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("unknown"))
 }
 
 #[cfg(test)]

@@ -31,27 +31,50 @@ pub struct Target {
     pub path_and_query: PathAndQuery,
 }
 
-/// Last host requested on a connection: nearly always the next request has the same.
+/// Authority as it is forwarded, and its host alone.
+type Resolved = (HeaderValue, Rc<str>);
+
+/// Last host requested on a connection: nearly always the next request has the same. Where there is
+/// none yet, that of the last request on a new connection of the worker.
 #[derive(Clone, Debug, Default)]
-pub struct LastHost(RefCell<Option<(HeaderValue, Rc<str>)>>);
+pub struct LastHost {
+    own: RefCell<Option<Resolved>>,
+    latest: LatestHost,
+}
+
+/// Last host that was new to a connection of the worker.
+#[derive(Clone, Debug, Default)]
+pub struct LatestHost(Rc<RefCell<Option<Resolved>>>);
 
 impl LastHost {
+    /// No host yet, on a connection of this worker.
+    #[must_use]
+    pub fn new(latest: &LatestHost) -> Self {
+        Self { own: RefCell::default(), latest: latest.clone() }
+    }
+
     /// Returns an authority as it is forwarded, and its host alone; none if it is not a host with
     /// an optional port.
     ///
     /// The result is a copy: a received value would keep its whole read buffer alive.
-    fn resolve(&self, authority: &[u8]) -> Option<(HeaderValue, Rc<str>)> {
-        if let Some(known) =
-            // Only a value that is equal byte for byte: the check of its host was made for
-            // these bytes.
-            self.0.borrow().as_ref().filter(|(value, _)| value.as_bytes() == authority)
-        {
-            return Some(known.clone());
+    fn resolve(&self, authority: &[u8]) -> Option<Resolved> {
+        // Only a value that is equal byte for byte: the check of its host was made for these bytes.
+        let same = |known: &RefCell<Option<Resolved>>| {
+            known.borrow().as_ref().filter(|(value, _)| value.as_bytes() == authority).cloned()
+        };
+        let LatestHost(latest) = &self.latest;
+        if let Some(known) = same(&self.own) {
+            return Some(known);
+        }
+        if let Some(known) = same(latest) {
+            self.own.replace(Some(known.clone()));
+            return Some(known);
         }
         let host = normal_form::host(host_of(authority)?)?;
-        let resolved = (HeaderValue::from_bytes(authority).ok()?, host.into());
-        *self.0.borrow_mut() = Some(resolved);
-        self.0.borrow().clone()
+        let resolved = Some((HeaderValue::from_bytes(authority).ok()?, host.into()));
+        self.own.replace(resolved.clone());
+        latest.replace(resolved.clone());
+        resolved
     }
 }
 
@@ -171,6 +194,21 @@ mod tests {
     use http::{Request, header};
 
     use crate::http::target::*;
+
+    #[test]
+    fn connections_share_the_latest_host_and_keep_their_own() {
+        let latest = LatestHost::default();
+        let [one, other] = [LastHost::new(&latest), LastHost::new(&latest)];
+        let host = |last: &LastHost, authority: &str| {
+            last.resolve(authority.as_bytes()).map(|(_, host)| host).expect("a host")
+        };
+        let first = host(&one, "A.test:80");
+        assert!(&*first == "a.test" && Rc::ptr_eq(&first, &host(&other, "A.test:80")));
+        assert_eq!(&*host(&other, "b.test"), "b.test");
+        assert!(Rc::ptr_eq(&first, &host(&one, "A.test:80")), "its own stays");
+        assert!(other.resolve(b"a b").is_none());
+        assert_eq!(&*host(&other, "a.test:80"), "a.test", "another spelling is resolved anew");
+    }
 
     fn target(method: &Method, uri: &str, hosts: &[&str]) -> Result<(String, String), String> {
         let request = hosts

@@ -12,7 +12,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use crate::runtime::decimal::write_number;
+use crate::runtime::decimal::{write_address, write_number};
 
 /// Longest text from a client that is logged, in bytes.
 pub const FIELD: usize = 1024;
@@ -163,20 +163,6 @@ fn write_thousandths(out: &mut Vec<u8>, thousandths: u64) {
     let count = decimals.iter().rposition(|digit| *digit != 0).unwrap_or(0) + 1;
     out.push(b'.');
     out.extend(decimals[..count].iter().map(|digit| b'0' + digit));
-}
-
-fn write_address(out: &mut Vec<u8>, address: IpAddr) {
-    match address {
-        IpAddr::V4(address) => {
-            for (index, octet) in address.octets().into_iter().enumerate() {
-                if index > 0 {
-                    out.push(b'.');
-                }
-                write_number(out, octet.into());
-            }
-        }
-        IpAddr::V6(address) => out.extend_from_slice(address.to_string().as_bytes()),
-    }
 }
 
 thread_local! {

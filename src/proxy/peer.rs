@@ -6,7 +6,10 @@ use http::HeaderValue;
 
 use crate::{
     downstream::{tls::TlsInfo, upload::RequestBody},
-    http::{fields::address_value, target::LastHost},
+    http::{
+        fields::address_value,
+        target::{LastHost, LatestHost},
+    },
     upstream::pool::Private,
 };
 
@@ -49,14 +52,14 @@ impl Transport {
 }
 
 impl Peer {
-    /// Creates a peer with this address.
+    /// Creates a peer with this address, of a worker that has seen this host last.
     #[must_use]
-    pub fn new(address: IpAddr, transport: Transport) -> Self {
+    pub fn new(address: IpAddr, transport: Transport, latest: &LatestHost) -> Self {
         let address = address.to_canonical();
         Self {
             address,
             value: address_value(address),
-            last_host: LastHost::default(),
+            last_host: LastHost::new(latest),
             transport,
             private: Rc::default(),
         }

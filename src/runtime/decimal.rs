@@ -1,4 +1,7 @@
-//! Decimal numbers, written digit by digit: `format!` costs a request hundreds of instructions.
+//! Decimal numbers and addresses, written digit by digit: `format!` costs a request hundreds of
+//! instructions.
+
+use std::net::IpAddr;
 
 /// Writes an integer in decimal.
 pub fn write_number(out: &mut Vec<u8>, mut number: u64) {
@@ -10,6 +13,21 @@ pub fn write_number(out: &mut Vec<u8>, mut number: u64) {
         if number == 0 {
             return out.extend_from_slice(&digits[first..]);
         }
+    }
+}
+
+/// Writes an address as text.
+pub fn write_address(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            for (index, octet) in address.octets().into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b'.');
+                }
+                write_number(out, octet.into());
+            }
+        }
+        IpAddr::V6(address) => out.extend_from_slice(address.to_string().as_bytes()),
     }
 }
 

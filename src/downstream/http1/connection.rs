@@ -79,13 +79,14 @@ enum Ended {
 
 /// Serves a connection until it ends or has carried all its requests. `blame` is called with a
 /// request that was never complete, as soon as that is known, and responds to it.
-pub async fn serve<S, F, B, E>(
+pub fn serve<S, F, B, E>(
     conn: Rc<ClientConn>,
     fair_queue: &Rc<FairQueue>,
     granted: ConnectionSettings<'_>,
     service: S,
     blame: impl FnOnce(&Error) -> Vec<u8>,
-) where
+) -> impl Future<Output = ()>
+where
     S: Fn(Box<RequestParts>, IncomingBody) -> F,
     F: Future<Output = Result<Response<B>, E>>,
     B: Body<Data = Bytes>,
@@ -94,36 +95,39 @@ pub async fn serve<S, F, B, E>(
 {
     let ConnectionSettings { limits, max_requests, closing } = granted;
     let mut queued = Queued::new(fair_queue);
-    let ended = {
-        let connection = Connection { conn: &conn, service: &service, max_requests };
-        let mut serving = pin!(connection.serve(limits));
-        poll_fn(|context| {
-            if conn.state().orders(context).cut.is_some() {
-                return Poll::Ready(Ended::Cut);
+    // Not an `async fn`, which would have its arguments in memory twice.
+    async move {
+        let ended = {
+            let connection = Connection { conn: &conn, service: &service, max_requests };
+            let mut serving = pin!(connection.serve(limits));
+            poll_fn(|context| {
+                if conn.state().orders(context).cut.is_some() {
+                    return Poll::Ready(Ended::Cut);
+                }
+                queued.turn(context, |context| serving.as_mut().poll(context))
+            })
+            .await
+        };
+        let mut io = ClientConnIo(Rc::clone(&conn));
+        // Boxed, so that an idle connection does not reserve the memory.
+        match ended {
+            // The client is not waiting for a response.
+            Ended::Cut => drop(unfinished_head(&conn).map(|error| blame(&error))),
+            Ended::Gone => {}
+            Ended::Finished => Box::pin(closing.finish(&mut io, &mut queued)).await,
+            Ended::Closing { owes } => {
+                Box::pin(closing.close(&mut io, &mut queued, &[], owes)).await;
             }
-            queued.turn(context, |context| serving.as_mut().poll(context))
-        })
-        .await
-    };
-    let mut io = ClientConnIo(Rc::clone(&conn));
-    // Boxed, so that an idle connection does not reserve the memory.
-    match ended {
-        // The client is not waiting for a response.
-        Ended::Cut => drop(unfinished_head(&conn).map(|error| blame(&error))),
-        Ended::Gone => {}
-        Ended::Finished => Box::pin(closing.finish(&mut io, &mut queued)).await,
-        Ended::Closing { owes } => {
-            Box::pin(closing.close(&mut io, &mut queued, &[], owes)).await;
-        }
-        Ended::Refused(flaw) => {
-            let response = blame(&Error::from(flaw));
-            Box::pin(closing.close(&mut io, &mut queued, &response, true)).await;
-        }
-        Ended::Switched => {
-            if let Some(tunnel) = conn.take_tunnel() {
-                Box::pin(relay(tunnel, &conn)).await;
+            Ended::Refused(flaw) => {
+                let response = blame(&Error::from(flaw));
+                Box::pin(closing.close(&mut io, &mut queued, &response, true)).await;
             }
-            Box::pin(closing.close(&mut io, &mut queued, &[], false)).await;
+            Ended::Switched => {
+                if let Some(tunnel) = conn.take_tunnel() {
+                    Box::pin(relay(tunnel, &conn)).await;
+                }
+                Box::pin(closing.close(&mut io, &mut queued, &[], false)).await;
+            }
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::{
         drain::Drain, fair_queue::FairQueue, http1::lingering_close::Lingering,
         listener::ListenerPolicy, watchdog::Watchdog,
     },
+    http::target::LatestHost,
     log::{access::AccessLogger, throttle::LogThrottle},
     runtime::{coarse_timer::CoarseTimer, release_timer::ReleaseTimer, sys},
 };
@@ -55,6 +56,7 @@ pub struct Worker {
     /// Throttle for log lines about connections closed for abuse.
     unruly: LogThrottle,
     refused: LogThrottle,
+    latest_host: LatestHost,
 }
 
 impl Worker {
@@ -83,6 +85,7 @@ impl Worker {
             handshakes_failed: LogThrottle::default(),
             unruly: LogThrottle::default(),
             refused: LogThrottle::default(),
+            latest_host: LatestHost::default(),
         }))
     }
 

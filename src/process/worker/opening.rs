@@ -33,8 +33,7 @@ impl Worker {
         {
             return self.refuse(peer, &full);
         }
-        let worker = Rc::clone(self);
-        self.connections.spawn_local(async move { worker.open(io, peer, &door, place).await });
+        self.connections.spawn_local(Rc::clone(self).open(io, peer, door, place));
     }
 
     /// Logs a connection that is closed before any response.
@@ -46,31 +45,35 @@ impl Worker {
 
     /// Reads the PROXY header and does the TLS handshake where the policy requires them, and
     /// serves.
-    async fn open(
-        self: &Rc<Self>,
+    #[expect(clippy::manual_async_fn, reason = "an `async fn` has its arguments in memory twice")]
+    fn open(
+        self: Rc<Self>,
         mut io: Box<dyn Io>,
         mut peer: SocketAddr,
-        door: &ListenerPolicy,
+        door: Arc<ListenerPolicy>,
         mut place: ConnectionPermit,
-    ) {
-        if door.proxy_protocol {
-            // Boxed, like the handshake: an idle connection does not reserve the memory.
-            let introduced = self.introduce(io, peer, &mut place);
-            match Box::pin(self.unless_stopping(introduced)).await {
-                Some(Ok(introduced)) => (io, peer) = introduced,
-                Some(Err(error)) => return self.refuse(peer, &error),
-                None => return,
+    ) -> impl Future<Output = ()> {
+        async move {
+            if door.proxy_protocol {
+                // Boxed, like the handshake: an idle connection does not reserve the memory.
+                let introduced = self.introduce(io, peer, &mut place);
+                match Box::pin(self.unless_stopping(introduced)).await {
+                    Some(Ok(introduced)) => (io, peer) = introduced,
+                    Some(Err(error)) => return self.refuse(peer, &error),
+                    None => return,
+                }
             }
+            let (io, transport) = match &door.tls {
+                None => (io, Transport::Plain { redirect: door.redirect }),
+                Some(tls) => {
+                    let shaken =
+                        Box::pin(self.unless_stopping(self.shake_hands(tls, io, peer))).await;
+                    let Some(shaken) = shaken.flatten() else { return };
+                    shaken
+                }
+            };
+            self.serve(io, peer, transport, &door, &place).await;
         }
-        let (io, transport) = match &door.tls {
-            None => (io, Transport::Plain { redirect: door.redirect }),
-            Some(tls) => {
-                let shaken = Box::pin(self.unless_stopping(self.shake_hands(tls, io, peer))).await;
-                let Some(shaken) = shaken.flatten() else { return };
-                shaken
-            }
-        };
-        self.serve(io, peer, transport, door, &place).await;
     }
 
     /// Returns the output of `work` with a client that cannot have sent a request yet. When the
@@ -181,8 +184,8 @@ mod tests {
             let worker = Worker::build(&shared).expect("a worker");
             let place = door.occupancy.enter().expect("room");
             let peer = SocketAddr::from(([192, 0, 2, 1], 1));
-            let size = size_of_val(&worker.open(Box::new(duplex(1).0), peer, &door, place));
-            assert!(size <= 1_280, "{size}");
+            let size = size_of_val(&worker.open(Box::new(duplex(1).0), peer, door, place));
+            assert!(size <= 960, "{size}");
         };
         LocalSet::new().run_until(measured).await;
     }

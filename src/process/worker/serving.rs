@@ -28,41 +28,44 @@ use crate::{
 
 impl Worker {
     /// Serves a connection under this policy and permit.
-    pub(super) async fn serve(
+    pub(super) fn serve(
         self: &Rc<Self>,
         io: Box<dyn Io>,
         peer: SocketAddr,
         transport: Transport,
         door: &ListenerPolicy,
         place: &ConnectionPermit,
-    ) {
+    ) -> impl Future<Output = ()> {
         let conn = ClientConn::new(io);
         self.watchdog.watch_connection(conn.state());
         // The stop may be ordered already while the watchdog has not passed it on yet.
         if self.drain.closes_idle() {
             conn.state().drain();
         }
-        let http2 = match &transport {
-            // ALPN has decided. A preface on a TLS connection without it is not HTTP/2.
-            Transport::Tls(secured) => secured.http2,
-            Transport::Plain { .. } => match self.hear(&conn).await {
-                ClientProtocol::Http1 => false,
-                ClientProtocol::Http2 => true,
-                ClientProtocol::Nothing => return,
-            },
-        };
-        let closing = Bounds { lingering: &self.lingering, place, drain: &self.drain };
-        if !http2 {
-            let peer = Peer::new(peer.ip(), transport);
-            return self.serve_http1(&conn, &peer, door.max_requests, closing).await;
-        }
-        self.serve_http2(&conn, peer, transport, door.max_requests).await;
-        // After a fault of the client nothing more is read for it.
-        if ends_softly(conn.state()) {
-            // The client grants room while it reads the last response.
-            let mut io = ClientConnIo(Rc::clone(&conn));
-            let mut queued = Queued::new(&self.fair_queue);
-            Box::pin(closing.close(&mut io, &mut queued, &[], true)).await;
+        // Not an `async fn`, which would have its arguments in memory twice.
+        async move {
+            let http2 = match &transport {
+                // ALPN has decided. A preface on a TLS connection without it is not HTTP/2.
+                Transport::Tls(secured) => secured.http2,
+                Transport::Plain { .. } => match self.hear(&conn).await {
+                    ClientProtocol::Http1 => false,
+                    ClientProtocol::Http2 => true,
+                    ClientProtocol::Nothing => return,
+                },
+            };
+            let closing = Bounds { lingering: &self.lingering, place, drain: &self.drain };
+            if !http2 {
+                let peer = Peer::new(peer.ip(), transport, &self.latest_host);
+                return self.serve_http1(&conn, &peer, door.max_requests, closing).await;
+            }
+            self.serve_http2(&conn, peer, transport, door.max_requests).await;
+            // After a fault of the client nothing more is read for it.
+            if ends_softly(conn.state()) {
+                // The client grants room while it reads the last response.
+                let mut io = ClientConnIo(Rc::clone(&conn));
+                let mut queued = Queued::new(&self.fair_queue);
+                Box::pin(closing.close(&mut io, &mut queued, &[], true)).await;
+            }
         }
     }
 
@@ -109,7 +112,7 @@ impl Worker {
         max_requests: u64,
     ) {
         // Shared by all streams: they have one peer and one handshake.
-        let peer = Rc::new(Peer::new(address.ip(), transport));
+        let peer = Rc::new(Peer::new(address.ip(), transport, &self.latest_host));
         let (worker, state) = (Rc::clone(self), Rc::clone(conn.state()));
         let answer = move |line: RequestChannel, head, body, unfit| {
             let (serving, peer) = (worker.serving(), Rc::clone(&peer));
