@@ -1,3 +1,4 @@
 //! The operator's tools.
 
 pub mod burst;
+pub mod import;
