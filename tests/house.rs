@@ -864,44 +864,6 @@ fn tests_named_by_the_page_of_limits_exist() {
     }
 }
 
-/// Directives of nginx that `weir check` has a hint for.
-fn directives_with_hints() -> Vec<String> {
-    let validate =
-        fs::read_to_string(root().join("src/config/validate.rs")).expect("src/config/validate.rs");
-    let tables =
-        validate.split("const NGINX").nth(1).and_then(|rest| rest.split("const FILES").next());
-    let entries = tables.expect("the tables").split("    (\"").skip(1);
-    entries.filter_map(|rest| rest.split('"').next().map(str::to_owned)).collect()
-}
-
-#[test]
-fn directives_of_hints_and_of_the_nginx_page_are_the_same() {
-    let from_nginx = page("docs/from-nginx.md");
-    let section = from_nginx
-        .split("## Directives")
-        .nth(1)
-        .and_then(|rest| rest.split("\n## ").next())
-        .expect("a table");
-    let cells = section.lines().filter_map(|row| row.strip_prefix("| `")?.split(" | ").next());
-    let quoted =
-        cells.flat_map(|cell| cell.split('`').step_by(2).map(str::to_owned).collect::<Vec<_>>());
-    let words = quoted
-        .map(|text| text.trim_end_matches('=').split(' ').next().unwrap_or_default().to_owned());
-    let on_page: BTreeSet<_> =
-        words.filter(|word| !word.is_empty() && !word.starts_with(',')).collect();
-    let hinted: BTreeSet<_> = directives_with_hints().into_iter().collect();
-    let missing: Vec<_> = hinted.difference(&on_page).collect();
-    assert!(
-        hinted.len() > 70 && missing.is_empty(),
-        "docs/from-nginx.md has no row for {missing:?}"
-    );
-    // Keys of weir that are called as in nginx need no hint.
-    let same_name = ["access_log", "error_log", "keepalive", "upstream", "of", "in"];
-    let without: Vec<_> =
-        on_page.difference(&hinted).filter(|word| !same_name.contains(&word.as_str())).collect();
-    assert!(without.is_empty(), "`weir check` has no hint for {without:?}");
-}
-
 /// Parts that did not run are named at the end, whether a part failed or was left out.
 #[test]
 fn test_script_names_parts_that_did_not_run() {

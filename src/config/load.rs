@@ -3,6 +3,7 @@
 use std::{io::Read, path::Path};
 
 use super::{
+    directives,
     interpolate::{self, Outside, Process},
     lint::lint,
     problem::{Problems, SourceText, Span},
@@ -129,7 +130,7 @@ fn nginx_directive(text: &str) -> Option<(usize, usize)> {
         text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'))?;
     let (code, _comment) = line.split_once(" #").unwrap_or((line, ""));
     let (word, _) = code.split_once(|letter: char| letter.is_whitespace() || letter == '{')?;
-    if !code.trim_end().ends_with([';', '{', '}']) || !validate::is_of_nginx(word) {
+    if !code.trim_end().ends_with([';', '{', '}']) || !directives::is_of_nginx(word) {
         return None;
     }
     let start = text.find(line)?;

@@ -4,6 +4,7 @@
 //! [`validate`] (against the [`shape`] of [`schema`](mod@schema)) -> [`resolve`] -> [`lint`]. Each
 //! [`problem`] is collected on the way.
 
+pub mod directives;
 pub mod interpolate;
 pub mod lint;
 pub mod load;

@@ -4,127 +4,11 @@
 //! stand-in marked as broken if a value is required, so that the rest can still be checked.
 
 use super::{
-    nearest,
+    directives, nearest,
     problem::{Problems, Span},
     shape::{Field, Shape},
     yaml_tree::{MappingEntry, Node, Scalar, Value},
 };
-
-/// Directives of nginx, with the corresponding key of weir.
-const NGINX: [(&str, &str); 54] = [
-    ("add_header", "response: { headers: { set: { NAME: VALUE } } } on the route"),
-    ("brotli", "response: { compress: [ br ] } on the route"),
-    ("client_body_buffer_size", "request: { buffer: 64KiB } on the route"),
-    ("client_body_timeout", "timeouts: { body: 30s }"),
-    ("client_header_timeout", "timeouts: { header: 10s }"),
-    ("client_max_body_size", "request: { max_body: 1MiB } on the route"),
-    ("geo", "exempt: [ NETWORK ] on the zone"),
-    ("grpc_pass", "protocol: http2 on the upstream"),
-    ("gzip", "response: { compress: [ gzip ] } on the route"),
-    ("gzip_types", "response: { compress: [ gzip ] } on the route, for every type of text"),
-    ("ip_hash", "balance: hash:client_ip on the upstream"),
-    ("keepalive_requests", "max_requests: 10k on the listener"),
-    ("keepalive_timeout", "timeouts: { keepalive: 75s }"),
-    ("large_client_header_buffers", "header_limits: { size: 32KiB }"),
-    ("least_conn", "balance: least_requests on the upstream"),
-    ("limit_conn", "max_connections_per_client: 256 on the listener"),
-    ("limit_conn_zone", "max_connections_per_client: 256 on the listener"),
-    ("limit_except", "methods: [ GET ] on the route"),
-    ("limit_req", "limits: [ { zone: NAME, burst: N } ] on the route"),
-    ("limit_req_dry_run", "dry_run: true on the rule"),
-    ("limit_req_status", "reject: { status: 503 }"),
-    ("limit_req_zone", "zones: { NAME: { key: client_ip, rate: 10r/s } }"),
-    ("listen", "listeners: [ \"0.0.0.0:8080\" ]"),
-    ("location", "routes: [ { path: /, upstream: NAME } ]"),
-    ("log_format", "access_log: { format: json }"),
-    ("proxy_connect_timeout", "timeouts: { connect: 2s } on the upstream"),
-    ("proxy_hide_header", "response: { headers: { remove: [ NAME ] } } on the route"),
-    ("proxy_next_upstream", "retries: { attempts: 2 } on the upstream"),
-    ("proxy_next_upstream_tries", "retries: { attempts: 2 } on the upstream"),
-    ("proxy_pass", "upstream: http://host:port"),
-    ("proxy_protocol", "proxy_protocol: true on the listener"),
-    ("proxy_read_timeout", "timeouts: { first_byte: 30s, idle: 60s } on the upstream"),
-    ("proxy_request_buffering", "request: { buffer: 64KiB } on the route"),
-    ("proxy_set_header", "request: { headers: { set: { NAME: VALUE } } } on the route"),
-    ("proxy_ssl_name", "tls: { server_name: NAME } on the upstream"),
-    ("proxy_ssl_trusted_certificate", "tls: { ca: FILE } on the upstream"),
-    ("real_ip_header", "client_ip: { header: x-forwarded-for }"),
-    ("resolver", "dns: { refresh: 5s } on the upstream"),
-    ("send_timeout", "timeouts: { write: 30s }"),
-    ("server", "listeners: [ \":8080\" ] for `listen`, and `host` on the route for `server_name`"),
-    ("server_name", "host: name on the route"),
-    ("set_real_ip_from", "client_ip: { trusted_proxies: [ NETWORK ] }"),
-    ("ssl_certificate", "tls: { certificates: [ { cert: FILE, key: FILE } ] } on the listener"),
-    ("ssl_certificate_key", "tls: { certificates: [ { cert: FILE, key: FILE } ] } on the listener"),
-    ("ssl_client_certificate", "tls: { client_ca: FILE } on the listener"),
-    ("ssl_protocols", "tls: { min_version: \"1.2\" } on the listener"),
-    ("ssl_verify_client", "tls: { client_ca: FILE } on the listener"),
-    ("weight", "weight: 2 on the endpoint, in its long form"),
-    ("max_fails", "health: { passive: { failures: 5 } } on the upstream"),
-    ("fail_timeout", "health: { passive: { window: 10s, eject: 10s } } on the upstream"),
-    ("worker_connections", "max_connections: auto on the listener"),
-    ("worker_processes", "workers: auto"),
-    ("worker_rlimit_nofile", "max_connections: auto on the listener"),
-    ("worker_shutdown_timeout", "drain: 8s"),
-];
-
-/// Directives of nginx without a key, and the remedy; docs/non-goals.md says more.
-const WITHOUT_KEY: [(&str, &str); 26] = [
-    ("alias", FILES),
-    ("allow", NETWORKS),
-    ("auth_basic", AUTHENTICATION),
-    ("auth_basic_user_file", AUTHENTICATION),
-    ("auth_request", AUTHENTICATION),
-    ("autoindex", FILES),
-    ("deny", NETWORKS),
-    ("error_page", "responses follow `Accept`, and `reject: { body: text }` sets that of a reject"),
-    ("fastcgi_pass", "run an HTTP server in front of the application, and name that"),
-    ("if", "write one route for each path, host or method"),
-    ("include", "`${file:PATH}` fills in a value, and `@file:PATH` a list of networks"),
-    ("index", FILES),
-    ("limit_rate", "a client's speed is not limited"),
-    ("map", "write one route for each host or path"),
-    ("proxy_buffering", "responses are forwarded as they come"),
-    ("proxy_cache", "put a cache in front, and name it in `trusted_proxies`"),
-    ("proxy_redirect", "`Location` is forwarded as the application wrote it"),
-    ("return", "`redirect: https` on a listener is the only response that is configured"),
-    ("rewrite", "the path is forwarded as received"),
-    ("root", FILES),
-    ("scgi_pass", "run an HTTP server in front of the application, and name that"),
-    ("stub_status", "the access log has every number"),
-    ("sub_filter", "bodies are forwarded as they come"),
-    ("try_files", FILES),
-    ("types", FILES),
-    ("uwsgi_pass", "use uWSGI's HTTP socket"),
-];
-const FILES: &str = "weir serves no files: run a file server and name it as an upstream";
-const NETWORKS: &str =
-    "use the firewall; `exempt: [ NETWORK ]` on a zone only exempts networks from its limit";
-const AUTHENTICATION: &str = "authenticate in the application, or in a proxy between weir and it";
-
-/// Further words with which a file of nginx begins.
-const BEGINNINGS: [&str; 13] = [
-    "daemon",
-    "env",
-    "error_log",
-    "events",
-    "http",
-    "load_module",
-    "pid",
-    "stream",
-    "timer_resolution",
-    "upstream",
-    "user",
-    "worker_cpu_affinity",
-    "worker_priority",
-];
-
-/// Returns true for a directive or a block of nginx.
-#[must_use]
-pub fn is_of_nginx(word: &str) -> bool {
-    let known = NGINX.iter().chain(&WITHOUT_KEY).map(|(word, _)| *word);
-    known.chain(BEGINNINGS).any(|known| known == word)
-}
 
 /// Examples for required keys; prefixed with the name of the list where the key means something
 /// else elsewhere.
@@ -273,16 +157,16 @@ impl Checker<'_> {
     }
 
     fn unknown_key(&mut self, entry: &MappingEntry, known: &[&str]) {
-        let in_table = |table: &[(&str, &'static str)]| {
-            table.iter().find(|(word, _)| *word == entry.key).map(|(_, instead)| *instead)
-        };
-        let hint = match (in_table(&NGINX), in_table(&WITHOUT_KEY)) {
-            (Some(ours), _) => format!("nginx's `{}` is here: {ours}", entry.key),
-            (None, Some(instead)) => format!("nginx's `{}` has no key here: {instead}", entry.key),
-            (None, None) if self.top.contains(&entry.key.as_str()) => {
+        let hint = match directives::misplaced(&entry.key) {
+            // A word of both languages is misplaced rather than nginx's.
+            _ if self.top.contains(&entry.key.as_str()) => {
                 format!("`{}` belongs at the top of the file and applies to all routes", entry.key)
             }
-            (None, None) => nearest::hint(&entry.key, known),
+            Some(row) if row.key.is_empty() => {
+                format!("nginx's `{}` has no key here: {}", entry.key, row.note)
+            }
+            Some(row) => format!("nginx's `{}` is here: {}", entry.key, row.counterpart()),
+            None => nearest::hint(&entry.key, known),
         };
         self.problems.error(entry.key_span, format!("unknown key `{}`", entry.key), hint);
     }

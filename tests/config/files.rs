@@ -17,7 +17,9 @@ use proptest::prelude::*;
 use weir::{
     compress::negotiate::Coding,
     config::{
-        self, Loaded, Problems, interpolate, load, parse,
+        self, Loaded, Problems,
+        directives::DIRECTIVES,
+        interpolate, load, parse,
         problem::{MAX_PROBLEMS, Severity, Style},
         show,
     },
@@ -333,11 +335,11 @@ fn keys_named_in_hints_exist() {
     let known: BTreeSet<&str> =
         known.iter().flat_map(|path| path.split(['.', '['])).chain(["NAME"]).collect();
     let mut seen = BTreeSet::new();
-    let advises = |line: &str| line.contains("hint") || line.trim_start().starts_with("(\"");
-    for (path, line) in told_lines()
-        .into_iter()
-        .filter(|(path, line)| path.starts_with("src/config") && advises(line))
-    {
+    let lines = told_lines().into_iter();
+    let hints =
+        lines.filter(|(path, line)| path.starts_with("src/config") && line.contains("hint"));
+    let of_nginx = DIRECTIVES.iter().map(|row| (row.names.to_owned(), row.counterpart()));
+    for (path, line) in hints.chain(of_nginx) {
         let line = line.replace("hint: ", "");
         for (at, _) in line.match_indices(": ") {
             let word = line[..at]
