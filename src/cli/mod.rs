@@ -9,6 +9,7 @@ pub mod config;
 pub mod demo;
 pub mod diagnostics;
 pub mod healthcheck;
+pub mod import;
 pub mod manual;
 pub mod outcome;
 pub mod proxy;
@@ -39,6 +40,8 @@ enum Command {
     Config(config::ConfigCommand),
     /// Measure a server from outside
     Bench(bench::BenchArgs),
+    /// Make a weir.yaml of another server's configuration
+    Import(import::ImportCommand),
     /// Make the running proxy load its configuration again
     Reload(reload::Reload),
     /// Ask the running proxy whether it serves
@@ -62,6 +65,7 @@ impl Cli {
             Command::Check(check) => check.run(),
             Command::Config(config) => config.run(),
             Command::Bench(bench) => bench.run(),
+            Command::Import(import) => import.run(),
             Command::Reload(reload) => reload.run(),
             Command::Healthcheck(healthcheck) => healthcheck.run(),
             Command::Completions(completions) => completions.run(Self::command()),

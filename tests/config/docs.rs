@@ -7,7 +7,14 @@ use std::{
 
 use clap::{CommandFactory, Parser};
 use serde_json::Value;
-use weir::{cli::Cli, config, limit::Part};
+use weir::{
+    cli::Cli,
+    config::{
+        self,
+        directives::{Context, DIRECTIVES, DirectiveRow, Treatment},
+    },
+    limit::Part,
+};
 
 /// README.md and every page below `docs`.
 fn pages() -> Vec<PathBuf> {
@@ -265,6 +272,64 @@ fn key_tables_come_from_the_schema() {
     let first = page.lines().zip(generated.lines()).find(|(page, generated)| page != generated);
     assert!(page == generated, "docs/config.md differs from the schema, first at: {first:#?}");
     assert!(generated.matches("| `").count() > 100);
+}
+
+/// Row of docs/from-nginx.md for a row of the importer's table.
+fn directive_row(row: &DirectiveRow) -> String {
+    let names: Vec<_> = row.all_names().map(|name| format!("`{name}`")).collect();
+    let place = match row.contexts {
+        [Context::Upstream] => " in `upstream`",
+        [Context::Parameter] => " as a parameter",
+        _ => "",
+    };
+    let key = match (row.key, row.on) {
+        ("", _) => None,
+        // A key with a text of its own around it.
+        (key, on) if key.contains('`') => Some(format!("{key} on {on}")),
+        (key, "") => Some(format!("`{key}`")),
+        (key, on) => Some(format!("`{key}` on {on}")),
+    };
+    let weir = match (key, row.note, row.treatment) {
+        (Some(key), "", _) => key,
+        (Some(key), note, _) => format!("{key}; {note}"),
+        (None, note, Treatment::Unsupported) => format!("none: {note}"),
+        (None, note, _) => note.to_owned(),
+    };
+    let cells = [names.join(", ") + place, weir, row.treatment.word().to_owned()];
+    format!("| {} |", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))
+}
+
+/// The table between `<!-- directives -->` and `<!-- end -->` of docs/from-nginx.md comes from the
+/// importer's table. After a change run `UPDATE=1 cargo test --test config docs` once, read the
+/// difference and commit it.
+#[test]
+fn directive_table_of_the_page_comes_from_the_importer() {
+    let page = fs::read_to_string("docs/from-nginx.md").expect("a page");
+    let (before, rest) = page.split_once("<!-- directives -->").expect("a begin of the table");
+    let (_, after) = rest.split_once("<!-- end -->").expect("an end of the table");
+    let mut rows: Vec<&DirectiveRow> = DIRECTIVES.iter().collect();
+    rows.sort_by_key(|row| row.names);
+    let rows: Vec<String> = rows.into_iter().map(directive_row).collect();
+    let table = format!("| nginx | weir | import |\n|---|---|---|\n{}", rows.join("\n"));
+    let generated = format!("{before}<!-- directives -->\n\n{table}\n\n<!-- end -->{after}");
+    if std::env::var_os("UPDATE").is_some() {
+        return fs::write("docs/from-nginx.md", &generated).expect("a page of this repository");
+    }
+    let first = page.lines().zip(generated.lines()).find(|(page, generated)| page != generated);
+    assert!(page == generated, "docs/from-nginx.md differs, first at: {first:#?}");
+}
+
+#[test]
+fn directive_has_one_row_for_a_block() {
+    let contexts =
+        [Context::Main, Context::Http, Context::Server, Context::Location, Context::Upstream];
+    for context in contexts {
+        let mut seen = std::collections::BTreeSet::new();
+        let rows = DIRECTIVES.iter().filter(|row| row.contexts.contains(&context));
+        for name in rows.flat_map(DirectiveRow::all_names) {
+            assert!(seen.insert(name), "`{name}` has two rows in {context:?}");
+        }
+    }
 }
 
 #[test]

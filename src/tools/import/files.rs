@@ -145,7 +145,10 @@ impl Reader<'_> {
                 whole.push(directive);
                 continue;
             }
-            let matches = self.matches(directive.arg(0), path);
+            let matches = match is_data(directive.arg(0)) {
+                true => Vec::new(),
+                false => self.matches(directive.arg(0), path),
+            };
             self.found.included.insert(directive.id, matches.len());
             whole.push(directive);
             for path in matches {
@@ -159,9 +162,11 @@ impl Reader<'_> {
     /// else of the including one, or else of what is mounted to nginx's folder.
     fn matches(&self, pattern: &str, including: &Path) -> Vec<PathBuf> {
         let beside = including.parent().unwrap_or(Path::new(""));
-        let mut bases = vec![self.root.join(pattern), beside.join(pattern)];
+        // Before the folder of this machine: the file of a repository is for another one. Where the
+        // file is of nginx's folder itself, both are the same.
         let mounted = FOLDERS.iter().find_map(|folder| pattern.strip_prefix(folder));
-        bases.extend(mounted.map(|rest| self.root.join(rest)));
+        let mut bases: Vec<PathBuf> = mounted.iter().map(|rest| self.root.join(rest)).collect();
+        bases.extend([self.root.join(pattern), beside.join(pattern)]);
         bases
             .iter()
             .map(|path| self.matching(path))
@@ -183,6 +188,12 @@ impl Reader<'_> {
         names.sort();
         names.into_iter().map(|name| folder.join(name)).collect()
     }
+}
+
+/// Returns true for files of nginx's packages that hold data for modules weir has not.
+#[must_use]
+pub fn is_data(name: &str) -> bool {
+    name.ends_with("mime.types") || name.ends_with("_params")
 }
 
 /// Compares a name with a pattern of `*` and `?`.

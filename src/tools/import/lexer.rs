@@ -78,10 +78,22 @@ impl<'a> Lexer<'a> {
                 '{' => depth = depth.saturating_add(1),
                 '}' if depth == 1 => return Ok(()),
                 '}' => depth -= 1,
+                // Lua's texts may have braces. They end with their line at the latest.
+                '"' | '\'' => self.skip_foreign_text(letter),
                 _ => {}
             }
         }
         Err(NginxError::new(self.file, line, Fault::OpenBlock))
+    }
+
+    fn skip_foreign_text(&mut self, quote: char) {
+        while let Some(letter) = self.next() {
+            match letter {
+                '\\' => _ = self.next(),
+                letter if letter == quote || letter == '\n' => return,
+                _ => {}
+            }
+        }
     }
 
     fn skip_space(&mut self) {

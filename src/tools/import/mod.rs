@@ -1,8 +1,61 @@
 //! Importer of nginx configurations: reads the files of an nginx and writes the weir.yaml for them.
 //!
-//! [`lexer`] and [`tree`] read one file, [`files`] what it includes.
+//! [`files`] reads them into a [`tree`] of directives by the [`lexer`]. [`translation`] is what they
+//! declare. [`zones`], [`listeners`], [`routes`] and [`settings`] make a [`plan`] of it, with an
+//! outcome for each directive in [`notes`]; [`mod@yaml`] writes the plan. The table of directives is
+//! [`crate::config::directives`].
 
+pub mod access;
+pub mod amounts;
 pub mod error;
+pub mod everywhere;
+pub mod fields;
 pub mod files;
+pub mod hosts;
+pub mod keys;
+pub mod levels;
 pub mod lexer;
+pub mod listeners;
+pub mod loads;
+pub mod logs;
+pub mod names;
+pub mod notes;
+pub mod plan;
+pub mod proxies;
+pub mod redirects;
+pub mod routes;
+pub mod scalar;
+pub mod settings;
+pub mod targets;
+pub mod translation;
 pub mod tree;
+pub mod upstreams;
+pub mod values;
+pub mod yaml;
+pub mod zones;
+
+use files::NginxFiles;
+use notes::DirectiveNote;
+use translation::Translation;
+
+/// What became of an nginx configuration.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// The weir.yaml.
+    pub yaml: String,
+    /// One note for each directive, in the order of the files.
+    pub notes: Vec<DirectiveNote>,
+}
+
+/// Translates files that were read.
+#[must_use]
+pub fn import(files: &NginxFiles) -> Imported {
+    let mut state = Translation::of(files);
+    zones::zones(&mut state);
+    let sockets = listeners::listeners(&mut state);
+    routes::routes(&mut state, &sockets);
+    zones::unused(&mut state);
+    zones::general_status(&mut state);
+    settings::settings(&mut state);
+    Imported { yaml: yaml::write(&state.plan), notes: state.notes.all(files) }
+}

@@ -68,10 +68,15 @@ impl Directive {
     }
 }
 
+/// Text of a file without its control characters.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}
+
 /// Word as it may be printed: quoted where it needs quotes, without control characters.
 fn shown(word: &str) -> String {
-    let clean: String =
-        word.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    let clean = one_line(word);
     let is_plain = !clean.is_empty() && !clean.contains([' ', ';', '{', '}', '"', '\'']);
     if is_plain || clean.starts_with("${") { clean } else { format!("\"{clean}\"") }
 }

@@ -1,0 +1,173 @@
+//! Plan of a weir.yaml: what the importer writes, in the order and with the comments it has there.
+
+use std::collections::BTreeMap;
+
+/// Comments of an entry: its origin, and what changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remarks {
+    /// File and line it comes from; empty if it stands in no file.
+    pub origin: String,
+    /// Differences, each on a line of its own.
+    pub changes: Vec<String>,
+}
+
+impl Remarks {
+    /// Remarks of an entry from this place.
+    #[must_use]
+    pub fn from(origin: impl Into<String>) -> Self {
+        Self { origin: origin.into(), changes: Vec::new() }
+    }
+
+    /// Adds a difference once.
+    pub fn add(&mut self, change: impl Into<String>) {
+        let change = change.into();
+        if !self.changes.contains(&change) {
+            self.changes.push(change);
+        }
+    }
+}
+
+/// Whole file.
+#[derive(Clone, Debug, Default)]
+pub struct ImportPlan {
+    /// Listeners.
+    pub listeners: Vec<ListenerPlan>,
+    /// Networks of trusted proxies, each with its origin.
+    pub trusted_proxies: Vec<(String, String)>,
+    /// Value of `client_ip.header`, if it is not the default.
+    pub forwarding: Option<(String, Remarks)>,
+    /// Zones by name.
+    pub zones: BTreeMap<String, ZonePlan>,
+    /// Upstreams.
+    pub upstreams: Vec<UpstreamPlan>,
+    /// Routes.
+    pub routes: Vec<RoutePlan>,
+    /// Keys at the top and their values, in the order they are written.
+    pub settings: Vec<(String, Remarks)>,
+    /// Remarks at the head of the file.
+    pub head: Vec<String>,
+}
+
+/// Listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerPlan {
+    /// Address.
+    pub address: String,
+    /// TLS, if it has any.
+    pub tls: Option<TlsPlan>,
+    /// Further keys and their values.
+    pub keys: Vec<(&'static str, String)>,
+    /// Comments.
+    pub remarks: Remarks,
+}
+
+/// TLS of a listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsPlan {
+    /// Certificate, key and origin.
+    pub certificates: Vec<(String, String, String)>,
+    /// Further keys and their values.
+    pub keys: Vec<(&'static str, String)>,
+}
+
+/// Zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZonePlan {
+    /// Parts of the key.
+    pub key: Vec<String>,
+    /// Rate.
+    pub rate: String,
+    /// Number of keys.
+    pub capacity: Option<String>,
+    /// Networks that are not counted.
+    pub exempt: Vec<String>,
+    /// Comments.
+    pub remarks: Remarks,
+}
+
+impl ZonePlan {
+    /// Key and rate as a file has them.
+    #[must_use]
+    pub fn key_and_rate(&self) -> String {
+        let parts: Vec<String> = self.key.iter().map(|part| super::scalar::quoted(part)).collect();
+        let key = match &parts[..] {
+            [part] => part.clone(),
+            parts => format!("[ {} ]", parts.join(", ")),
+        };
+        format!("key: {key}, rate: {}", self.rate)
+    }
+}
+
+/// Upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamPlan {
+    /// Name.
+    pub name: String,
+    /// URLs with their weights.
+    pub endpoints: Vec<(String, u32)>,
+    /// Further lines.
+    pub lines: Vec<String>,
+    /// Comments.
+    pub remarks: Remarks,
+}
+
+/// Route.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoutePlan {
+    /// Path.
+    pub path: String,
+    /// The path alone is taken.
+    pub is_exact: bool,
+    /// Host; none for every host.
+    pub host: Option<String>,
+    /// Methods; empty for every method.
+    pub methods: Vec<String>,
+    /// Upstream, by its name or its URL.
+    pub upstream: String,
+    /// The route is closed: weir cannot do what nginx does there.
+    pub is_closed: bool,
+    /// Rules, each with its origin.
+    pub limits: Vec<(String, String)>,
+    /// Rules whose zone is not in the files.
+    pub lost_limits: Vec<String>,
+    /// Status of a reject, if it is not the general one.
+    pub reject_status: Option<u16>,
+    /// Largest body.
+    pub max_body: Option<String>,
+    /// Fields of requests that are set.
+    pub set_request: BTreeMap<String, String>,
+    /// Fields of requests that are removed.
+    pub remove_request: Vec<String>,
+    /// Fields of responses that are set.
+    pub set_response: BTreeMap<String, String>,
+    /// Fields of responses that are removed.
+    pub remove_response: Vec<String>,
+    /// Codings.
+    pub compress: Vec<&'static str>,
+    /// Comments.
+    pub remarks: Remarks,
+}
+
+impl RoutePlan {
+    /// Returns true if both take the same requests.
+    #[must_use]
+    pub fn takes_the_same(&self, other: &Self) -> bool {
+        let form = |route: &Self| {
+            (route.path.clone(), route.is_exact, route.host.clone(), route.methods.clone())
+        };
+        form(self) == form(other)
+    }
+
+    /// Returns true if both do the same with their requests.
+    #[must_use]
+    pub fn does_the_same(&self, other: &Self) -> bool {
+        let remarks = Remarks::default();
+        let here = Self { remarks: remarks.clone(), ..self.clone() };
+        let there = Self { remarks, ..other.clone() };
+        let without_origins = |mut route: Self| {
+            route.limits.iter_mut().for_each(|(_, origin)| origin.clear());
+            route
+        };
+        without_origins(here) == without_origins(there)
+    }
+}

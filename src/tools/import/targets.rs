@@ -1,0 +1,190 @@
+//! Target of a location: the upstream of its `proxy_pass`, or the reason why it has none.
+
+use std::rc::Rc;
+
+use super::{
+    levels::Level,
+    plan::RoutePlan,
+    translation::{NginxServer, Translation},
+    tree::Directive,
+    upstreams::ProxyTarget,
+    values::with_set,
+};
+use crate::config::directives::{self, Treatment};
+
+/// Endings of a `proxy_pass` that forward the target of the request as it is.
+const AS_RECEIVED: [&str; 4] = [
+    "${request_uri}",
+    "${uri}${is_args}${args}",
+    "${document_uri}${is_args}${args}",
+    "${uri}${is_args}${query_string}",
+];
+
+/// What a location does with a request.
+#[derive(Debug)]
+pub enum Action<'a> {
+    /// It forwards.
+    Forward {
+        /// To this upstream.
+        target: ForwardTarget<'a>,
+        /// With these directives: those of a named location where `try_files` ends in one.
+        level: Rc<Level<'a>>,
+    },
+    /// Something that weir cannot do.
+    None(String),
+}
+
+/// Target of a `proxy_pass`, read.
+#[derive(Debug)]
+pub struct ForwardTarget<'a> {
+    /// The `proxy_pass` or `grpc_pass`.
+    pub directive: &'a Directive,
+    /// `http` or `https`.
+    pub scheme: String,
+    /// Host and port, or the name of an `upstream` block.
+    pub authority: String,
+    /// Endpoints speak gRPC.
+    pub is_grpc: bool,
+    /// Differences.
+    pub changes: Vec<String>,
+    is_group: bool,
+}
+
+impl ForwardTarget<'_> {
+    /// The same for the upstream.
+    #[must_use]
+    pub fn as_ref(&self) -> ProxyTarget<'_> {
+        ProxyTarget {
+            scheme: &self.scheme,
+            authority: &self.authority,
+            is_grpc: self.is_grpc,
+            place: self.directive.place,
+        }
+    }
+
+    /// Difference of the `Host` that the upstream gets. nginx sends the authority of the
+    /// `proxy_pass` unless the file sets another. A public server behind `https` has many hosts, so
+    /// it keeps nginx's.
+    pub fn host(&self, level: &Level<'_>, kind: &str, route: &mut RoutePlan) -> Option<String> {
+        if level.all(&format!("{kind}_set_header")).iter().any(|field| sets_host(field)) {
+            return None;
+        }
+        if self.scheme == "https" && !self.is_group {
+            route.set_request.insert("host".to_owned(), self.authority.clone());
+            return None;
+        }
+        Some(format!("`Host` is forwarded as received, nginx sends `{}`", self.authority))
+    }
+}
+
+fn sets_host(field: &Directive) -> bool {
+    field.arg(0).eq_ignore_ascii_case("host")
+}
+
+/// Returns what a location does.
+pub fn action<'a>(
+    state: &mut Translation<'a>,
+    level: &Rc<Level<'a>>,
+    server: &NginxServer<'a>,
+    location: Option<&'a Directive>,
+) -> Action<'a> {
+    if let Some(response) = level.own("return").first().filter(|_| location.is_some()) {
+        let row = directives::form("return 200 ...");
+        let reason = row.map_or("", |row| row.note);
+        state.notes.refuse(response, format!("{reason}: the route is closed"));
+        return Action::None(format!("it responds with `{}`", response.text()));
+    }
+    let passes = ["proxy_pass", "grpc_pass"];
+    if let Some(pass) = passes.iter().find_map(|name| level.own(name).first().copied()) {
+        return match target(state, pass, level, location) {
+            Ok(target) => Action::Forward { target, level: Rc::clone(level) },
+            Err(reason) => {
+                state.notes.refuse(pass, reason.clone());
+                Action::None(reason)
+            }
+        };
+    }
+    for name in ["fastcgi_pass", "uwsgi_pass", "scgi_pass", "memcached_pass"] {
+        if !level.own(name).is_empty() {
+            return Action::None(format!("weir speaks HTTP, and no `{name}`"));
+        }
+    }
+    let reason = match level.own("rewrite").is_empty() {
+        true => "weir serves no files",
+        false => "weir rewrites no paths",
+    };
+    named(state, level, server).unwrap_or_else(|| Action::None(reason.to_owned()))
+}
+
+/// Action of the named location in which `try_files` ends: the files before it are not there, so
+/// all requests go to it.
+fn named<'a>(
+    state: &mut Translation<'a>,
+    level: &Rc<Level<'a>>,
+    server: &NginxServer<'a>,
+) -> Option<Action<'a>> {
+    let try_files = level.one("try_files")?;
+    let name = try_files.args.last().filter(|name| name.starts_with('@'))?;
+    let location = server.locations.iter().copied().find(|location| location.arg(0) == name)?;
+    let inside = Level::of(location.children(), Some(&server.level));
+    let passes = ["proxy_pass", "grpc_pass"];
+    let pass = passes.iter().find_map(|name| inside.own(name).first().copied())?;
+    let mut target = target(state, pass, &inside, None).ok()?;
+    let change = format!("every request goes to `{name}`, since weir serves no files");
+    state.notes.refuse(try_files, change.clone());
+    state.notes.tell(location, Treatment::Noted, "its upstream gets every request");
+    target.changes.push(change);
+    Some(Action::Forward { target, level: inside })
+}
+
+fn target<'a>(
+    state: &mut Translation<'a>,
+    pass: &'a Directive,
+    level: &Level<'a>,
+    location: Option<&Directive>,
+) -> Result<ForwardTarget<'a>, String> {
+    let is_grpc = pass.name == "grpc_pass";
+    let written = pass.arg(0);
+    let text = with_set(written, level);
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (scheme.to_ascii_lowercase(), rest),
+        None if is_grpc => ("http".to_owned(), &*text),
+        None => return Err(format!("`{written}` is only known with the request")),
+    };
+    let scheme = match &*scheme {
+        "http" | "grpc" => "http",
+        "https" | "grpcs" => "https",
+        other => return Err(format!("weir speaks no `{other}`")),
+    };
+    let rest = AS_RECEIVED.iter().find_map(|ending| rest.strip_suffix(ending)).unwrap_or(rest);
+    if rest.starts_with("unix:") {
+        return Err("unix sockets are not supported".to_owned());
+    }
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    if authority.contains('$') {
+        return Err(format!("`{authority}` is only known with the request"));
+    }
+    let mut changes = Vec::new();
+    state.notes.carry(pass);
+    if written.contains('$') {
+        level.all("set").iter().for_each(|set| state.notes.carry(set));
+    }
+    let prefix = location.map_or("/", |location| location.args.last().map_or("/", String::as_str));
+    // With a variable nginx takes the path as the whole of what it sends.
+    if !path.is_empty() && (path != prefix || written.contains('$')) {
+        let change =
+            format!("the path is forwarded as received, nginx sends `{path}` for `{prefix}`");
+        let row = directives::form("proxy_pass http://app:8000/api/");
+        let remedy = row.and_then(|row| row.note.split_once(": ")).map_or("", |(_, remedy)| remedy);
+        state.notes.refuse(pass, format!("{change}: {remedy}"));
+        changes.push(change);
+    }
+    Ok(ForwardTarget {
+        directive: pass,
+        scheme: scheme.to_owned(),
+        authority: authority.to_owned(),
+        is_grpc,
+        changes,
+        is_group: state.groups.contains_key(authority),
+    })
+}

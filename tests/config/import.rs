@@ -1,0 +1,214 @@
+//! `weir import nginx`: files shaped as people have them, what they become, and what is said of each
+//! directive.
+//!
+//! `tests/import/NAME.conf`, or `tests/import/NAME/nginx.conf` with what it includes, have
+//! `NAME.yaml` and `NAME.notes` beside them. After a wanted change run `UPDATE=1 cargo test --test
+//! config import` once, read the difference, and commit it.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use weir::{
+    config::{self, Loaded, directives::Treatment},
+    tools::import::{
+        Imported, error,
+        files::{self, Disk, NginxFiles},
+        import,
+        tree::Directive,
+    },
+};
+
+const FOLDER: &str = "tests/import";
+
+/// Names of all files of the test and their paths.
+fn cases() -> Vec<(String, PathBuf)> {
+    let entries = fs::read_dir(FOLDER).expect("a folder of this repository");
+    let mut found = Vec::new();
+    for path in entries.map(|entry| entry.expect("an entry").path()) {
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        match path.extension() {
+            Some(ending) if ending == "conf" => found.push((name, path)),
+            None => found.push((name, path.join("nginx.conf"))),
+            _ => {}
+        }
+    }
+    found.sort();
+    found
+}
+
+fn read(path: &Path) -> NginxFiles {
+    files::read(&Disk, &[path.to_owned()]).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The notes as they are printed.
+fn lines(imported: &Imported) -> String {
+    imported.notes.iter().map(|note| format!("{note}\n")).collect()
+}
+
+/// The loader's own word on what was written, with certificates of this repository in place of
+/// those of the file.
+fn loaded(name: &str, yaml: &str) -> Loaded {
+    let mut whole = String::new();
+    for line in yaml.lines() {
+        let pair = "- { cert: tests/certificates/a.pem, key: tests/certificates/a.key }";
+        let line = match line.trim_start() {
+            text if text.starts_with("- { cert: ") => format!("{}{pair}", &line[..8]),
+            text if text.starts_with("client_ca: ") => {
+                format!("{}client_ca: tests/certificates/a.pem", &line[..6])
+            }
+            _ => line.to_owned(),
+        };
+        whole += &format!("{line}\n");
+    }
+    config::parse(&format!("{name}.yaml"), &whole, &[])
+        .unwrap_or_else(|problems| panic!("{name}: {problems}\n{yaml}"))
+}
+
+fn imported(text: &str) -> Imported {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("test.conf");
+    fs::write(&path, text).expect("a file");
+    import(&read(&path))
+}
+
+#[test]
+fn imported_file_is_as_before() {
+    let (cases, mut changed) = (cases(), Vec::new());
+    assert!(cases.len() >= 25, "only {} files", cases.len());
+    for (name, path) in cases {
+        let imported = import(&read(&path));
+        let expected = [("yaml", imported.yaml.clone()), ("notes", lines(&imported))];
+        for (ending, told) in expected {
+            let golden = Path::new(FOLDER).join(format!("{name}.{ending}"));
+            if std::env::var_os("UPDATE").is_some() {
+                fs::write(&golden, &told).expect("the repository can be written");
+            } else if fs::read_to_string(&golden).unwrap_or_default() != told {
+                changed.push(format!("{}:\n{told}", golden.display()));
+            }
+        }
+    }
+    assert!(changed.is_empty(), "otherwise than before:\n{}", changed.join("\n"));
+}
+
+#[test]
+fn imported_file_loads() {
+    for (name, path) in cases() {
+        loaded(&name, &import(&read(&path)).yaml);
+    }
+}
+
+/// Number of directives, without the rows of `map`, `geo` and the like.
+fn count(directives: &[Directive]) -> usize {
+    let rows = ["map", "geo", "types", "split_clients"];
+    let inside = |one: &Directive| match rows.contains(&&*one.name) {
+        true => 0,
+        false => count(one.children()),
+    };
+    directives.iter().map(|one| 1 + inside(one)).sum()
+}
+
+#[test]
+fn every_directive_of_a_file_has_one_line() {
+    for (name, path) in cases() {
+        let files = read(&path);
+        let imported = import(&files);
+        assert_eq!(imported.notes.len(), count(&files.directives), "{name}");
+        for note in imported.notes {
+            let is_said = note.treatment == Treatment::Carried || !note.reason.is_empty();
+            assert!(is_said, "{name}: no reason for {note}");
+        }
+    }
+}
+
+/// Every upstream of an open route is one that nginx forwards to without a question.
+#[test]
+fn protected_location_is_closed() {
+    for rule in [
+        "deny all;",
+        "allow 10.0.0.0/8; deny all;",
+        "auth_basic x; auth_basic_user_file f;",
+        "auth_request /verify;",
+        "auth_jwt x;",
+        "access_by_lua_block { ngx.exit(403) }",
+        "try_files $uri @named;",
+        "internal;",
+        "return 403;",
+        "limit_except GET { deny all; }",
+    ] {
+        let pass = if rule.starts_with("try_files") { "" } else { "proxy_pass http://private:80;" };
+        let text = format!(
+            "server {{ listen 80; location / {{ proxy_pass http://open:80; }}\n\
+             location @named {{ deny all; proxy_pass http://private:80; }}\n\
+             location /private {{ {rule} {pass} }} }}"
+        );
+        let imported = imported(&text);
+        let loaded = loaded("protected", &imported.yaml);
+        let of_path =
+            loaded.file.routes.iter().filter(|route| route.path.as_deref() == Some("/private"));
+        let upstreams: HashMap<Option<Vec<String>>, &str> =
+            of_path.map(|route| (route.methods.clone(), &*route.upstream)).collect();
+        assert_eq!(upstreams.get(&None), Some(&"closed"), "{rule}: {}", imported.yaml);
+        // What has methods of its own is open for those only.
+        let others = upstreams.iter().filter(|(methods, _)| methods.is_some());
+        assert!(others.count() == usize::from(rule.starts_with("limit_except")), "{rule}");
+    }
+}
+
+/// In nginx each socket has its own servers; in weir all routes are for all listeners.
+#[test]
+fn server_of_another_socket_is_left_out() {
+    for narrow in ["listen 127.0.0.1:80;", "listen 9090;", "listen 80; ssl_verify_client on;"] {
+        let public = if narrow.starts_with("listen 80;") { "443" } else { "80" };
+        let text = format!(
+            "server {{ listen {public}; location / {{ proxy_pass http://open:80; }} }}\n\
+             server {{ {narrow} server_name admin.test; location / {{ proxy_pass http://private:80; }} }}"
+        );
+        let yaml = imported(&text).yaml;
+        assert!(yaml.contains("http://open:80") && !yaml.contains("http://private:80"), "{yaml}");
+    }
+}
+
+#[test]
+fn optional_client_certificate_closes_its_server() {
+    let yaml = imported(
+        "server { listen 443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n\
+         ssl_verify_client optional; location / { proxy_pass http://private:80; } }",
+    )
+    .yaml;
+    assert!(!yaml.contains("http://private:80"), "{yaml}");
+}
+
+#[test]
+fn error_has_its_place_and_a_hint() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("nginx.conf");
+    fs::write(&path, "http {\n  server { listen 80 }\n}\n").expect("a file");
+    let error: error::NginxError = files::read(&Disk, &[path]).expect_err("a fault");
+    assert!(error.to_string().ends_with("nginx.conf:2: `listen` has no `;` behind it"), "{error}");
+}
+
+fn weir(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_weir")).args(arguments).output();
+    let output = output.expect("the binary of this package");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn strict_import_fails_on_what_has_no_counterpart() {
+    let clean = "tests/import/login_stack/nginx.conf";
+    let lossy = "tests/import/protected.conf";
+    assert_eq!(weir(&["import", "nginx", "--strict", clean]).0, Some(0));
+    assert_eq!(weir(&["import", "nginx", lossy]).0, Some(0));
+    let (code, yaml, notes) = weir(&["import", "nginx", "--strict", lossy]);
+    assert_eq!(code, Some(1));
+    assert!(yaml.starts_with("# Written by `weir import nginx`."), "{yaml}");
+    assert!(notes.contains("unsupported: `deny all`: "), "{notes}");
+    let (code, _, told) = weir(&["import", "nginx", "no.conf"]);
+    assert_eq!(code, Some(1));
+    assert!(told.starts_with("error: `no.conf` cannot be read: "), "{told}");
+}
