@@ -2,7 +2,9 @@
 
 use std::{fs, path::Path};
 
-use weir_test::judge::{blocks, connection, decision, endpoint, fields, frames, parsers, zones};
+use weir_test::judge::{
+    blocks, connection, decision, endpoint, fields, frames, import, parsers, zones,
+};
 
 /// Bytes of the files of a target, of which there are at least so many; each is named when it is
 /// read.
@@ -92,6 +94,11 @@ fn rate() {
 #[test]
 fn config() {
     over("config", 8, parsers::config);
+}
+
+#[test]
+fn import_nginx() {
+    over("import_nginx", 8, import::nginx);
 }
 
 #[test]

@@ -7,5 +7,6 @@ pub mod decision;
 pub mod endpoint;
 pub mod fields;
 pub mod frames;
+pub mod import;
 pub mod parsers;
 pub mod zones;
