@@ -2,16 +2,26 @@
 
 use std::{
     io::{self, Write},
+    net::{SocketAddr, ToSocketAddrs},
     path::PathBuf,
 };
 
-use super::outcome::{Outcome, print, report_hinted, some};
+use super::{
+    arguments::with_hint,
+    outcome::{Outcome, print, report_hinted, some},
+};
 use crate::{
     config::directives::Treatment,
-    tools::import::{
-        files::{self, Disk},
-        import,
-        notes::DirectiveNote,
+    runtime::hint::{HintedError, hinted},
+    tools::{
+        burst::BurstTarget,
+        import::{
+            files::{self, Disk},
+            import,
+            notes::DirectiveNote,
+            plan::ImportPlan,
+            verify::{ServerPair, verify},
+        },
     },
 };
 
@@ -32,8 +42,8 @@ enum Source {
     /// or needs it not, `unsupported` without a counterpart. A path that weir cannot serve as nginx
     /// does is closed (502), never opened.
     ///
-    /// Exit codes: 0 fine, 1 a file cannot be read or parsed, or with --strict a directive has no
-    /// counterpart.
+    /// Exit codes: 0 fine, 1 a file cannot be read or parsed, a server cannot be asked, or with
+    /// --strict a directive has no counterpart, 10 --verify found a difference.
     Nginx(NginxImport),
 }
 
@@ -46,6 +56,15 @@ struct NginxImport {
     /// Exit with 1 when a directive has no counterpart
     #[arg(long)]
     strict: bool,
+    /// Fire requests derived from the files at an nginx and a weir, and print what differs instead
+    ///
+    /// Both are base URLs of plain HTTP, like http://127.0.0.1:8080. The hosts and locations of the
+    /// files are asked for in several spellings with GET, HEAD and OPTIONS, with other methods where
+    /// the files name some, and limits get a burst each. Exit code 10: something differs that the
+    /// weir.yaml does not list.
+    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"],
+          value_parser = with_hint(str::parse::<BurstTarget>))]
+    verify: Option<Vec<BurstTarget>>,
 }
 
 impl ImportCommand {
@@ -64,6 +83,9 @@ impl NginxImport {
             Err(error) => return report_hinted(&error, Outcome::Failed),
         };
         let imported = import(&files);
+        if let Some([old, new]) = self.verify.as_deref() {
+            return verified(&imported.plan, old, new);
+        }
         let lines: String = imported.notes.iter().map(|note| format!("{note}\n")).collect();
         // A failure to write to standard error cannot be reported anywhere.
         let _ = writeln!(io::stderr().lock(), "{lines}{}", summary(&imported.notes));
@@ -73,6 +95,42 @@ impl NginxImport {
             outcome => outcome,
         }
     }
+}
+
+/// Prints what differs between two servers.
+fn verified(plan: &ImportPlan, old: &BurstTarget, new: &BurstTarget) -> Outcome {
+    let servers = match (address(old), address(new)) {
+        (Ok(old), Ok(new)) => ServerPair { old, new },
+        (Err(error), _) | (_, Err(error)) => return report_hinted(&error, Outcome::Failed),
+    };
+    let report = match verify(plan, servers) {
+        Ok(report) => report,
+        Err(error) => return report_hinted(&error, Outcome::Failed),
+    };
+    let differences = report.differences.iter().map(|one| format!("{one}\n"));
+    let skipped = report.skipped.iter().map(|one| format!("skipped: {one}\n"));
+    let unexpected = report.unexpected().count();
+    let line = format!(
+        "{}, {}: {unexpected} different, {} expected\n",
+        some(report.probes, "request"),
+        some(report.limits, "limit"),
+        report.differences.len() - unexpected
+    );
+    match print(&differences.chain(skipped).chain([line]).collect::<String>()) {
+        Outcome::Fine if unexpected > 0 => Outcome::Unexpected,
+        outcome => outcome,
+    }
+}
+
+fn address(target: &BurstTarget) -> Result<SocketAddr, HintedError> {
+    let failed = |error: io::Error| {
+        hinted(format!("cannot find `{}`: {error}", target.host), "check the spelling")
+    };
+    let mut addresses =
+        (target.host.as_str(), target.port).to_socket_addrs().map_err(failed)?.collect::<Vec<_>>();
+    // A server on `localhost` is more often on 127.0.0.1 than on ::1.
+    addresses.sort_by_key(SocketAddr::is_ipv6);
+    addresses.first().copied().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
 }
 
 /// Counts of the outcomes.

@@ -40,14 +40,19 @@ impl Nginx {
 
     /// The same with parameters of its `listen`.
     pub fn start_with(parameters: &str, http: &str, server: &str) -> Self {
+        let server = format!("server {{ listen LISTEN default_server {parameters};\n{server} }}");
+        Self::start_http(&format!("{http}\n{server}"))
+    }
+
+    /// Servers of a file, which say `listen LISTEN;`.
+    pub fn start_http(http: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
         socket.set_nonblocking(true).expect("a socket");
         let address = socket.local_addr().expect("an address");
-        let listen = format!("listen {address} default_server {parameters};\n{server}");
         let http = http.replace("LISTEN", &address.to_string());
         fs::write(folder.path().join("index.html"), "ok\n").expect("a page");
-        fs::write(folder.path().join("nginx.conf"), config(&http, &listen)).expect("a file");
+        fs::write(folder.path().join("nginx.conf"), config(&http)).expect("a file");
         fcntl_setfd(&socket, FdFlags::empty()).expect("a socket the child keeps");
         let child = Command::new("/usr/sbin/nginx")
             .args(["-e", "error.log", "-c", "nginx.conf", "-p"])
@@ -69,12 +74,12 @@ impl Nginx {
     }
 }
 
-fn config(http: &str, server: &str) -> String {
+fn config(http: &str) -> String {
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {kind};\n"));
     let temporary = temporary.concat();
     format!(
         "daemon off; user root; worker_processes 1; pid nginx.pid; events {{ worker_connections 512; }}\n\
-         http {{ access_log off;\n{temporary}{http}\nserver {{ {server} }} }}\n",
+         http {{ access_log off;\n{temporary}{http} }}\n",
     )
 }

@@ -147,6 +147,7 @@ fn protected_location_is_closed() {
         );
         let imported = imported(&text);
         let loaded = loaded("protected", &imported.yaml);
+        // Of two routes for one path the first that takes the method counts.
         let of_path =
             loaded.file.routes.iter().filter(|route| route.path.as_deref() == Some("/private"));
         let upstreams: HashMap<Option<Vec<String>>, &str> =

@@ -2,7 +2,8 @@
 //!
 //! [`files`] reads them into a [`tree`] of directives by the [`lexer`]. [`translation`] is what they
 //! declare. [`zones`], [`listeners`], [`routes`] and [`settings`] make a [`plan`] of it, with an
-//! outcome for each directive in [`notes`]; [`mod@yaml`] writes the plan. The table of directives is
+//! outcome for each directive in [`notes`]; [`mod@yaml`] writes the plan, and [`verify`] fires requests
+//! derived from it at both servers. The table of directives is
 //! [`crate::config::directives`].
 
 pub mod access;
@@ -31,11 +32,13 @@ pub mod translation;
 pub mod tree;
 pub mod upstreams;
 pub mod values;
+pub mod verify;
 pub mod yaml;
 pub mod zones;
 
 use files::NginxFiles;
 use notes::DirectiveNote;
+use plan::ImportPlan;
 use translation::Translation;
 
 /// What became of an nginx configuration.
@@ -45,6 +48,8 @@ pub struct Imported {
     pub yaml: String,
     /// One note for each directive, in the order of the files.
     pub notes: Vec<DirectiveNote>,
+    /// Plan of the weir.yaml.
+    pub plan: ImportPlan,
 }
 
 /// Translates files that were read.
@@ -57,5 +62,5 @@ pub fn import(files: &NginxFiles) -> Imported {
     zones::unused(&mut state);
     zones::general_status(&mut state);
     settings::settings(&mut state);
-    Imported { yaml: yaml::write(&state.plan), notes: state.notes.all(files) }
+    Imported { yaml: yaml::write(&state.plan), notes: state.notes.all(files), plan: state.plan }
 }

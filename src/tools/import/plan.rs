@@ -1,6 +1,6 @@
 //! Plan of a weir.yaml: what the importer writes, in the order and with the comments it has there.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Comments of an entry: its origin, and what changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +42,10 @@ pub struct ImportPlan {
     pub upstreams: Vec<UpstreamPlan>,
     /// Routes.
     pub routes: Vec<RoutePlan>,
+    /// Closed routes that are not written, since no other takes their requests: those get 404.
+    pub left_out: Vec<RoutePlan>,
+    /// General status of a reject.
+    pub reject_status: u16,
     /// Keys at the top and their values, in the order they are written.
     pub settings: Vec<(String, Remarks)>,
     /// Remarks at the head of the file.
@@ -111,6 +115,23 @@ pub struct UpstreamPlan {
     pub remarks: Remarks,
 }
 
+/// Rule of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RulePlan {
+    /// Name of the zone.
+    pub zone: String,
+    /// Keys and their values.
+    pub text: String,
+    /// Requests that may be ahead of the rate.
+    pub burst: u32,
+    /// Time between two requests at the rate.
+    pub interval: Duration,
+    /// It is evaluated, and not enforced.
+    pub is_dry: bool,
+    /// File and line.
+    pub origin: String,
+}
+
 /// Route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoutePlan {
@@ -126,8 +147,8 @@ pub struct RoutePlan {
     pub upstream: String,
     /// The route is closed: weir cannot do what nginx does there.
     pub is_closed: bool,
-    /// Rules, each with its origin.
-    pub limits: Vec<(String, String)>,
+    /// Rules.
+    pub limits: Vec<RulePlan>,
     /// Rules whose zone is not in the files.
     pub lost_limits: Vec<String>,
     /// Status of a reject, if it is not the general one.
@@ -158,6 +179,14 @@ impl RoutePlan {
         form(self) == form(other)
     }
 
+    /// Differences that a comment of the file lists, and that responses may show. Another `Host` is
+    /// none of them: an upstream that responds otherwise for it has to be looked at.
+    #[must_use]
+    pub fn listed(&self) -> Vec<String> {
+        let is_shown = |change: &&String| !change.starts_with("`Host` is forwarded");
+        self.remarks.changes.iter().filter(is_shown).cloned().collect()
+    }
+
     /// Returns true if both do the same with their requests.
     #[must_use]
     pub fn does_the_same(&self, other: &Self) -> bool {
@@ -165,7 +194,7 @@ impl RoutePlan {
         let here = Self { remarks: remarks.clone(), ..self.clone() };
         let there = Self { remarks, ..other.clone() };
         let without_origins = |mut route: Self| {
-            route.limits.iter_mut().for_each(|(_, origin)| origin.clear());
+            route.limits.iter_mut().for_each(|rule| rule.origin.clear());
             route
         };
         without_origins(here) == without_origins(there)

@@ -3,8 +3,9 @@
 //! Guarantee: no route is open that nginx protects. Where weir cannot do what nginx does with a
 //! path (rules of access, a response of its own, files), its route is closed: it goes to an
 //! upstream where nothing listens and gets 502, so that no other route takes its requests
-//! (`protected_location_is_closed` in tests/config/import.rs). Expressions are no paths: their
-//! requests take other routes, and the file says so, as it says of an `if` that is left out.
+//! (`protected_location_is_closed` in tests/config/import.rs). What no route can say takes other
+//! routes, and the file says so: locations with expressions, an `if`, and the paths that only begin
+//! with the letters of a location (`/admin.php` of `location /admin`).
 
 use std::rc::Rc;
 
@@ -91,9 +92,10 @@ fn close(state: &mut Translation<'_>) {
     let routes = std::mem::take(&mut state.plan.routes);
     let is_covered =
         |closed: &RoutePlan| routes.iter().any(|open| !open.is_closed && covers(open, closed));
-    let kept: Vec<_> =
-        routes.iter().filter(|route| !route.is_closed || is_covered(route)).cloned().collect();
+    let (kept, left_out) =
+        routes.iter().cloned().partition(|route| !route.is_closed || is_covered(route));
     state.plan.routes = kept;
+    state.plan.left_out = left_out;
     if state.plan.routes.is_empty() {
         let mut remarks = Remarks::default();
         remarks.add("no location that weir can serve is in the files: this is an example");
@@ -213,17 +215,24 @@ impl<'a> Scope<'_, 'a> {
         let Some(mut route) = self.pattern(state, location) else { return };
         route.remarks.origin = format!("{} {}", state.origin(location), location.text());
         let except = level.own("limit_except").first().copied();
+        let mut rest = None;
         if let Some(except) = except {
-            let rest = closed(route.clone(), "`limit_except` refuses the other methods");
-            self.found.push((Some(location), rest));
+            rest = Some(closed(route.clone(), "`limit_except` refuses the other methods"));
             self.methods(state, except, &mut route);
         }
-        let route = self.route(state, route, &level, Some(location));
+        let mut route = self.route(state, route, &level, Some(location));
         if route.is_closed {
-            let reason = route.remarks.changes.last().cloned().unwrap_or_default();
-            state.notes.refuse(location, reason);
+            if !route.is_exact && !split(location).1.ends_with('/') {
+                // nginx compares letters, and protects `/admin.php` by `location /admin`.
+                let change =
+                    format!("not closed: `{}x` and the like take other routes", route.path);
+                route.remarks.add(change);
+            }
+            state.notes.refuse(location, route.remarks.changes.join("; "));
         }
         self.found.push((Some(location), route));
+        // Behind the other: of two routes for one path the first that takes the method counts.
+        self.found.extend(rest.map(|rest| (Some(location), rest)));
     }
 
     /// Path of a location; none if no route can have it.

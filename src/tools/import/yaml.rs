@@ -155,8 +155,8 @@ impl Sheet {
         self.line(2, &format!("upstream: {}", quoted(&route.upstream)), "");
         if !route.limits.is_empty() {
             self.line(2, "limits:", "");
-            for (rule, origin) in &route.limits {
-                self.line(3, &format!("- {{ {rule} }}"), origin);
+            for rule in &route.limits {
+                self.line(3, &format!("- {{ {} }}", rule.text), &rule.origin);
             }
         }
         for rule in &route.lost_limits {

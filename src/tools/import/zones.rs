@@ -1,18 +1,18 @@
 //! Zones and rules: `limit_req_zone`, `limit_req` and the directives beside them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     amounts::{keys, size_bytes, time},
     keys::key,
     levels::Level,
     names::{free_name, name_like},
-    plan::{Remarks, RoutePlan, ZonePlan},
+    plan::{Remarks, RoutePlan, RulePlan, ZonePlan},
     scalar::quoted,
     translation::Translation,
     tree::Directive,
 };
-use crate::config::directives::Treatment;
+use crate::{config::directives::Treatment, limit::Rate};
 
 /// Default of `max_wait`.
 const MAX_WAIT_MS: u64 = 30_000;
@@ -137,7 +137,7 @@ pub fn rules(state: &mut Translation<'_>, level: &Level<'_>, route: &mut RoutePl
             }
         };
         match rule {
-            Ok(rule) => route.limits.push((rule, state.origin(directive))),
+            Ok(rule) => route.limits.push(rule),
             Err(reason) => {
                 route.remarks.add(format!("no limit: {reason}"));
                 state.notes.refuse(directive, reason);
@@ -158,7 +158,7 @@ fn rule(
     directive: &Directive,
     zone: &str,
     is_dry: bool,
-) -> Result<String, String> {
+) -> Result<RulePlan, String> {
     let delays = delays(directive)?;
     let dry_run = if is_dry { ", dry_run: true" } else { "" };
     let Some(planned) = state.plan.zones.get(zone) else { return Err("no zone".to_owned()) };
@@ -168,8 +168,23 @@ fn rule(
     if let Some(reason) = state.loads.rule(&key_and_rate, &rule) {
         return Err(reason);
     }
+    let interval = interval(&planned.rate);
     state.notes.carry(directive);
-    Ok(format!("zone: {}{rule}", quoted(zone)))
+    Ok(RulePlan {
+        zone: zone.to_owned(),
+        text: format!("zone: {}{rule}", quoted(zone)),
+        burst: parameter(directive, "burst").and_then(|text| text.parse().ok()).unwrap_or(0),
+        interval,
+        is_dry,
+        origin: state.origin(directive),
+    })
+}
+
+/// Time between two requests at a rate.
+fn interval(rate: &str) -> Duration {
+    let rate = rate.parse::<Rate>().ok();
+    let micros = rate.map(|rate| rate.interval_ticks().saturating_mul(1_000) / rate.ticks_per_ms());
+    Duration::from_micros(micros.unwrap_or_default())
 }
 
 /// Burst and delay of a `limit_req`, as keys of a rule.
@@ -230,6 +245,7 @@ pub fn general_status(state: &mut Translation<'_>) {
         *counts.entry(route.reject_status.unwrap_or(503)).or_default() += 1;
     }
     let general = counts.iter().max_by_key(|(_, count)| **count).map_or(503, |(status, _)| *status);
+    state.plan.reject_status = general;
     for route in &mut state.plan.routes {
         let own =
             if route.limits.is_empty() { general } else { route.reject_status.unwrap_or(503) };
@@ -247,10 +263,8 @@ pub fn unused(state: &mut Translation<'_>) {
     for directive in http.own("limit_req_zone") {
         let Some((nginx_name, _)) = parameter(directive, "zone").map(split_size) else { continue };
         let Some(Ok(name)) = state.zones.get(nginx_name) else { continue };
-        let rule = format!("zone: {}", quoted(name));
-        let is_of = |text: &str| text == rule || text.starts_with(&format!("{rule},"));
-        let is_used =
-            state.plan.routes.iter().any(|route| route.limits.iter().any(|(text, _)| is_of(text)));
+        let mut rules = state.plan.routes.iter().flat_map(|route| &route.limits);
+        let is_used = rules.any(|rule| rule.zone == *name);
         if !is_used {
             let reason = "no `limit_req` of the files uses it";
             if let Some(zone) = state.plan.zones.get_mut(name) {

@@ -5,6 +5,7 @@ mod curl;
 mod grpc;
 mod h2load;
 mod haproxy;
+mod import;
 mod nginx;
 mod node;
 mod quiet;
