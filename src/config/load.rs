@@ -149,7 +149,7 @@ fn judge(
 ) -> Option<Judged> {
     if let Some((start, end)) = nginx_directive(text) {
         let message = "this looks like a configuration of nginx";
-        let hint = "weir's is YAML: docs/from-nginx.md has the key for each directive";
+        let hint = "weir's is YAML: `weir import nginx FILE` translates it";
         let place = Span { source: 0, start, end };
         problems.error(place, message, hint);
         return None;
