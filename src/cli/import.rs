@@ -40,7 +40,7 @@ enum Source {
     /// something changed. Standard error has one line for each directive: `carried` by a key,
     /// `noted` where a key or weir itself does nearly the same, `dropped` because weir does it anyway
     /// or needs it not, `unsupported` without a counterpart. A path that weir cannot serve as nginx
-    /// does is closed (502), never opened.
+    /// does is closed (502).
     ///
     /// Exit codes: 0 fine, 1 a file cannot be read or parsed, a server cannot be asked, or with
     /// --strict a directive has no counterpart, 10 --verify found a difference.

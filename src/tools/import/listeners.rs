@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     plan::{ListenerPlan, Remarks, TlsPlan},
-    redirects::{HttpsRedirect, redirect},
+    redirects::{HttpsRedirect, is_proxied, redirect},
     scalar::quoted,
     translation::Translation,
     tree::Directive,
@@ -215,12 +215,16 @@ fn together<'a>(
     sockets: &mut Vec<Socket<'a>>,
     redirects: &[Option<HttpsRedirect<'a>>],
 ) {
-    let mut kept: Vec<Socket<'a>> = Vec::new();
-    for socket in sockets.drain(..) {
+    let mut kept: Vec<(usize, Socket<'a>)> = Vec::new();
+    let mut all: Vec<(usize, Socket<'a>)> = sockets.drain(..).enumerate().collect();
+    // The one that forwards most decides which others can be served beside it.
+    all.sort_by_key(|(_, socket)| std::cmp::Reverse(forwards(state, socket)));
+    for (order, socket) in all {
         let is_redirect = !socket.is_tls && redirects_all(&socket, redirects);
-        let served = kept.iter().filter(|other| other.is_tls || !redirects_all(other, redirects));
-        if is_redirect || served.clone().all(|other| share_routes(state, other, &socket)) {
-            kept.push(socket);
+        let others = kept.iter().map(|(_, other)| other);
+        let mut served = others.filter(|other| other.is_tls || !redirects_all(other, redirects));
+        if is_redirect || served.all(|other| share_routes(state, other, &socket)) {
+            kept.push((order, socket));
             continue;
         }
         let reason = format!(
@@ -231,7 +235,8 @@ fn together<'a>(
             state.notes.refuse(listen, reason.clone());
         }
     }
-    *sockets = kept;
+    kept.sort_by_key(|(order, _)| *order);
+    sockets.extend(kept.into_iter().map(|(_, socket)| socket));
     for (index, server) in state.servers.clone().iter().enumerate() {
         let is_served = sockets.iter().any(|socket| socket.servers.contains(&index));
         if let Some(block) = server.block.filter(|_| !is_served) {
@@ -240,6 +245,15 @@ fn together<'a>(
             server.locations.iter().for_each(|location| state.notes.refuse(location, reason));
         }
     }
+}
+
+/// Number of locations of a socket that forward.
+fn forwards(state: &Translation<'_>, socket: &Socket<'_>) -> usize {
+    let of_server = |index: &usize| {
+        let locations = state.servers[*index].locations.iter();
+        locations.filter(|location| is_proxied(location)).count()
+    };
+    socket.servers.iter().map(of_server).sum()
 }
 
 /// Returns true if each server of both may be reached at either.

@@ -173,9 +173,9 @@ impl RoutePlan {
     /// Returns true if both take the same requests.
     #[must_use]
     pub fn takes_the_same(&self, other: &Self) -> bool {
-        let form = |route: &Self| {
-            (route.path.clone(), route.is_exact, route.host.clone(), route.methods.clone())
-        };
+        fn form(route: &RoutePlan) -> (&str, bool, Option<&str>, &[String]) {
+            (&route.path, route.is_exact, route.host.as_deref(), &route.methods)
+        }
         form(self) == form(other)
     }
 

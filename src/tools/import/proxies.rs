@@ -5,7 +5,7 @@ use crate::config::{directives::Treatment, networks};
 
 /// Plans `client_ip`.
 pub fn proxies(state: &mut Translation<'_>, all: &Everywhere<'_>) {
-    for (_, directive) in all.named("set_real_ip_from") {
+    for (depth, directive) in all.named("set_real_ip_from") {
         let network = directive.arg(0);
         if networks::network(network).is_none() {
             state.notes.refuse(directive, "it is no network");
@@ -15,7 +15,10 @@ pub fn proxies(state: &mut Translation<'_>, all: &Everywhere<'_>) {
         if !state.plan.trusted_proxies.iter().any(|(known, _)| known == network) {
             state.plan.trusted_proxies.push((network.to_owned(), origin));
         }
-        state.notes.carry(directive);
+        match depth > 0 && state.servers.len() > 1 {
+            true => state.notes.tell(directive, Treatment::Noted, "for all servers"),
+            false => state.notes.carry(directive),
+        }
     }
     let has_proxies = !state.plan.trusted_proxies.is_empty();
     headers(state, all, has_proxies);

@@ -40,7 +40,9 @@ pub fn redirect<'a>(server: &NginxServer<'a>) -> Option<HttpsRedirect<'a>> {
     of_root.or_else(|| of_conditions(server))
 }
 
-fn is_proxied(location: &Directive) -> bool {
+/// Returns true if a location, or one within it, forwards.
+#[must_use]
+pub fn is_proxied(location: &Directive) -> bool {
     location.children().iter().any(|child| {
         child.name.ends_with("_pass") || (child.name == "location" && is_proxied(child))
     })

@@ -260,16 +260,15 @@ impl<'a> Scope<'_, 'a> {
             state.notes.refuse(location, reason);
             return None;
         }
-        let bare = text.trim_end_matches('/');
-        let has_bare = self.server.locations.iter().any(|other| split(other).1 == bare);
+        // Of `//` nothing would be left.
+        let bare = text.strip_suffix('/').filter(|bare| !bare.is_empty() && !bare.ends_with('/'));
+        let is_taken =
+            |bare: &str| self.server.locations.iter().any(|other| split(other).1 == bare);
         state.notes.carry(location);
-        if !route.is_exact && text.ends_with('/') && text != "/" && !has_bare {
+        if let Some(bare) = bare.filter(|bare| !route.is_exact && !is_taken(bare)) {
             bare.clone_into(&mut route.path);
-            state.notes.tell(
-                location,
-                Treatment::Carried,
-                format!("`path: {bare}` takes `{bare}` too"),
-            );
+            let reason = format!("`path: {bare}` takes `{bare}` too");
+            state.notes.tell(location, Treatment::Carried, reason);
         } else if !route.is_exact && !text.ends_with('/') {
             let reason = format!("`{text}` and what is below it, not `{text}...`");
             state.notes.tell(location, Treatment::Carried, reason);

@@ -19,6 +19,8 @@ const TIMEOUTS: [(&str, &str, u64); 5] = [
     ("send_timeout", "write", 30_000),
     ("keepalive_time", "connection", 3_600_000),
 ];
+/// Most connections and requests that a listener can count.
+const MAX_COUNT: u32 = 1_000_000_000;
 /// Fewest connections of a client that let a browser load a page: it opens six.
 const FEWEST_CONNECTIONS: u32 = 8;
 
@@ -93,8 +95,8 @@ fn header_limits(state: &mut Translation<'_>, all: &Everywhere<'_>) {
 fn connections(state: &mut Translation<'_>, all: &Everywhere<'_>) {
     let mut keys = Vec::new();
     let read = |directive: &Directive| match directive.arg(0).parse::<u32>() {
-        Ok(number) if number > 0 => Ok(number),
-        _ => Err("not a number above 0".to_owned()),
+        Ok(number @ 1..=MAX_COUNT) => Ok(number),
+        _ => Err("not a number from 1 to 1000000000".to_owned()),
     };
     if let Some((number, directive)) = once(state, &all.named("keepalive_requests"), read) {
         match number {
@@ -113,7 +115,7 @@ fn connections(state: &mut Translation<'_>, all: &Everywhere<'_>) {
     };
     let mut most: Option<u32> = None;
     for (depth, directive) in all.named("limit_conn") {
-        let number = directive.arg(1).parse::<u32>().unwrap_or(0);
+        let number = directive.arg(1).parse::<u32>().unwrap_or(0).min(MAX_COUNT);
         let reason = if depth > 1 {
             "weir counts connections of a listener, not requests of a path"
         } else if !counts_clients(directive.arg(0)) {
@@ -207,6 +209,12 @@ fn others(state: &mut Translation<'_>, all: &Everywhere<'_>) {
         });
         for (_, one) in settings {
             state.notes.discard(one, "nothing is cached without `proxy_cache`");
+        }
+    }
+    for name in ["map", "geo"] {
+        for (_, directive) in all.named(name) {
+            // What uses it has a line of its own.
+            state.notes.discard(directive, "no zone of weir counts by it");
         }
     }
     for name in ["http", "server"] {

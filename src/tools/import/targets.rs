@@ -8,7 +8,7 @@ use super::{
     translation::{NginxServer, Translation},
     tree::Directive,
     upstreams::ProxyTarget,
-    values::with_set,
+    values::{ValuePiece, pieces, with_set},
 };
 use crate::config::directives::{self, Treatment};
 
@@ -137,6 +137,19 @@ fn named<'a>(
     Some(Action::Forward { target, level: inside })
 }
 
+/// Reason why a target with variables has no upstream. In capitals they are rather those of the
+/// environment, which the entry point of nginx's image replaces before nginx reads the file.
+fn unknown(text: &str) -> String {
+    let is_of_environment = |piece: &ValuePiece| match piece {
+        ValuePiece::Text(_) => true,
+        ValuePiece::Variable(name) => !name.bytes().any(|byte| byte.is_ascii_lowercase()),
+    };
+    match pieces(text).iter().all(is_of_environment) {
+        true => format!("`{text}` is of the environment: import what envsubst makes of the file"),
+        false => format!("`{text}` is only known with the request"),
+    }
+}
+
 fn target<'a>(
     state: &mut Translation<'a>,
     pass: &'a Directive,
@@ -149,7 +162,7 @@ fn target<'a>(
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme, rest)) => (scheme.to_ascii_lowercase(), rest),
         None if is_grpc => ("http".to_owned(), &*text),
-        None => return Err(format!("`{written}` is only known with the request")),
+        None => return Err(unknown(written)),
     };
     let scheme = match &*scheme {
         "http" | "grpc" => "http",
@@ -162,7 +175,7 @@ fn target<'a>(
     }
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     if authority.contains('$') {
-        return Err(format!("`{authority}` is only known with the request"));
+        return Err(unknown(authority));
     }
     let mut changes = Vec::new();
     state.notes.carry(pass);

@@ -1,5 +1,7 @@
 //! Upstreams: `upstream` blocks and the targets of `proxy_pass`, with the time-outs of the place.
 
+use std::collections::BTreeMap;
+
 use super::{
     amounts::{size, size_bytes, time, time_ms},
     levels::Level,
@@ -153,12 +155,13 @@ fn group_lines(
     remarks: &mut Remarks,
 ) {
     state.notes.carry(block);
-    let mut keepalive = Vec::new();
+    let mut keepalive = BTreeMap::new();
+    let mut balance = None;
     for child in block.children() {
         match &*child.name {
-            "ip_hash" => lines.push("balance: hash:client_ip".to_owned()),
+            "ip_hash" => balance = Some("balance: hash:client_ip"),
             "hash" if child.arg(0) == "$remote_addr" || child.arg(0) == "$binary_remote_addr" => {
-                lines.push("balance: hash:client_ip".to_owned());
+                balance = Some("balance: hash:client_ip");
             }
             "hash" => {
                 state.notes.refuse(child, "weir hashes the client address only");
@@ -174,14 +177,18 @@ fn group_lines(
                 continue;
             }
             "keepalive" => match child.arg(0).parse::<u32>() {
-                Ok(count @ 0..=65_536) => keepalive.push(format!("max_idle: {count}")),
+                Ok(count @ 0..=65_536) => {
+                    keepalive.insert("max_idle", count.to_string());
+                }
                 _ => {
                     state.notes.refuse(child, "not a number of connections");
                     continue;
                 }
             },
             "keepalive_timeout" => match time_ms(child.arg(0)) {
-                Some(ms) => keepalive.push(format!("idle: {}", time(ms))),
+                Some(ms) => {
+                    keepalive.insert("idle", time(ms));
+                }
                 None => {
                     state.notes.refuse(child, "not a time");
                     continue;
@@ -195,8 +202,12 @@ fn group_lines(
         }
         state.notes.carry(child);
     }
+    lines.extend(balance.map(str::to_owned));
     if !keepalive.is_empty() {
-        lines.push(format!("keepalive: {{ {} }}", keepalive.join(", ")));
+        // In the order of the documentation.
+        let keys: Vec<_> =
+            keepalive.iter().rev().map(|(key, value)| format!("{key}: {value}")).collect();
+        lines.push(format!("keepalive: {{ {} }}", keys.join(", ")));
     }
     passive(state, block, lines, remarks);
 }

@@ -150,7 +150,8 @@ impl Sheet {
             self.line(2, &format!("host: {}", quoted(host)), "");
         }
         if !route.methods.is_empty() {
-            self.line(2, &format!("methods: [ {} ]", route.methods.join(", ")), "");
+            let methods: Vec<_> = route.methods.iter().map(|method| quoted(method)).collect();
+            self.line(2, &format!("methods: [ {} ]", methods.join(", ")), "");
         }
         self.line(2, &format!("upstream: {}", quoted(&route.upstream)), "");
         if !route.limits.is_empty() {
