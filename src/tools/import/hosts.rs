@@ -1,6 +1,6 @@
 //! Hosts of servers: which routes have a host, and which server takes every other one.
 
-use super::{listeners::Socket, translation::Translation, tree::Directive};
+use super::{sockets::Socket, translation::Translation, tree::Directive};
 use crate::config::directives::Treatment;
 
 /// Hosts of each server, by index; none is every host.

@@ -7,23 +7,17 @@
 //! routes, and the file says so: locations with expressions, an `if`, and the paths that only begin
 //! with the letters of a location (`/admin.php` of `location /admin`).
 
-use std::rc::Rc;
-
 use super::{
-    access::{action_of_server, protection},
-    amounts::{size, size_bytes},
-    fields::{self, FieldPlace},
+    access::action_of_server,
     hosts::Hosts,
-    levels::Level,
-    listeners::Socket,
+    locations::{Scope, closed},
     plan::{Remarks, RoutePlan, UpstreamPlan},
-    targets::{Action, action},
+    sockets::Socket,
     translation::{NginxServer, Translation},
     tree::Directive,
     upstreams::CLOSED,
     zones::rules,
 };
-use crate::config::directives::{self, Treatment};
 
 /// Limit on the routes that are written: a location is repeated for each name of its server.
 pub const MAX_ROUTES: usize = 4_096;
@@ -149,7 +143,7 @@ fn of_server<'a>(
     port: String,
 ) -> Vec<(Option<&'a Directive>, RoutePlan)> {
     let server_name = server.names().map(|(_, name)| name).next().unwrap_or_default();
-    let mut scope = Scope { server, server_name, port, found: Vec::new() };
+    let mut scope = Scope::of(server, server_name, port);
     let remarks = Remarks::from(state.origin_of(server.place()));
     let mut root = RoutePlan { path: "/".to_owned(), remarks, ..RoutePlan::default() };
     if server.is_location {
@@ -178,221 +172,4 @@ fn of_server<'a>(
         scope.found.push((None, closed(root, "the server has no `location /` that is forwarded")));
     }
     scope.found
-}
-
-/// The route without a way to an upstream.
-fn closed(route: RoutePlan, reason: &str) -> RoutePlan {
-    let mut remarks = route.remarks;
-    remarks.add(format!("closed, because {reason}"));
-    RoutePlan {
-        path: route.path,
-        is_exact: route.is_exact,
-        upstream: CLOSED.to_owned(),
-        is_closed: true,
-        remarks,
-        ..RoutePlan::default()
-    }
-}
-
-struct Scope<'s, 'a> {
-    server: &'s NginxServer<'a>,
-    server_name: String,
-    port: String,
-    found: Vec<(Option<&'a Directive>, RoutePlan)>,
-}
-
-impl<'a> Scope<'_, 'a> {
-    fn location(
-        &mut self,
-        state: &mut Translation<'a>,
-        location: &'a Directive,
-        outer: &Rc<Level<'a>>,
-    ) {
-        let level = Level::of(location.children(), Some(outer));
-        for inner in location.named("location") {
-            self.location(state, inner, &level);
-        }
-        let Some(mut route) = self.pattern(state, location) else { return };
-        route.remarks.origin = format!("{} {}", state.origin(location), location.text());
-        let except = level.own("limit_except").first().copied();
-        let mut rest = None;
-        if let Some(except) = except {
-            rest = Some(closed(route.clone(), "`limit_except` refuses the other methods"));
-            self.methods(state, except, &mut route);
-        }
-        let mut route = self.route(state, route, &level, Some(location));
-        if route.is_closed {
-            if !route.is_exact && !split(location).1.ends_with('/') {
-                // nginx compares letters, and protects `/admin.php` by `location /admin`.
-                let change =
-                    format!("not closed: `{}x` and the like take other routes", route.path);
-                route.remarks.add(change);
-            }
-            state.notes.refuse(location, route.remarks.changes.join("; "));
-        }
-        self.found.push((Some(location), route));
-        // Behind the other: of two routes for one path the first that takes the method counts.
-        self.found.extend(rest.map(|rest| (Some(location), rest)));
-    }
-
-    /// Path of a location; none if no route can have it.
-    fn pattern(&self, state: &mut Translation<'_>, location: &'a Directive) -> Option<RoutePlan> {
-        let (kind, text) = split(location);
-        let mut route =
-            RoutePlan { path: text.to_owned(), is_exact: kind == "=", ..RoutePlan::default() };
-        let form = match kind {
-            "~" | "~*" => "location ~ ...",
-            "@" => {
-                // Its users mark it; without any it is never reached.
-                return None;
-            }
-            _ => "",
-        };
-        let refused = match directives::form(form) {
-            Some(row) => Some(row.note.to_owned()),
-            None => state.loads.path(if route.is_exact { "path_exact" } else { "path" }, text),
-        };
-        if let Some(reason) = refused {
-            let reason = format!("{reason}; its requests take other routes");
-            let line =
-                format!("not imported: {} `{}`: {reason}", state.origin(location), location.text());
-            state.plan.head.push(line);
-            state.notes.refuse(location, reason);
-            return None;
-        }
-        // Of `//` nothing would be left.
-        let bare = text.strip_suffix('/').filter(|bare| !bare.is_empty() && !bare.ends_with('/'));
-        let is_taken =
-            |bare: &str| self.server.locations.iter().any(|other| split(other).1 == bare);
-        state.notes.carry(location);
-        if let Some(bare) = bare.filter(|bare| !route.is_exact && !is_taken(bare)) {
-            bare.clone_into(&mut route.path);
-            let reason = format!("`path: {bare}` takes `{bare}` too");
-            state.notes.tell(location, Treatment::Carried, reason);
-        } else if !route.is_exact && !text.ends_with('/') {
-            let reason = format!("`{text}` and what is below it, not `{text}...`");
-            state.notes.tell(location, Treatment::Carried, reason);
-        }
-        Some(route)
-    }
-
-    fn methods(&self, state: &mut Translation<'_>, except: &Directive, route: &mut RoutePlan) {
-        route.methods = except.args.iter().map(|method| method.to_ascii_uppercase()).collect();
-        route.methods.dedup();
-        let is_method = |method: &String| method.bytes().all(|byte| byte.is_ascii_uppercase());
-        if route.methods.is_empty() || !route.methods.iter().all(is_method) {
-            route.methods.clear();
-            state.notes.refuse(except, "not a list of methods");
-            return;
-        }
-        state.notes.tell(
-            except,
-            Treatment::Carried,
-            "other methods get 405, or 502 where another route takes the path",
-        );
-        for child in except.children() {
-            state.notes.discard(child, "it is for the other methods");
-        }
-    }
-
-    fn route(
-        &self,
-        state: &mut Translation<'a>,
-        mut route: RoutePlan,
-        level: &Rc<Level<'a>>,
-        location: Option<&'a Directive>,
-    ) -> RoutePlan {
-        if let Some(reason) = protection(state, level, &self.server.level) {
-            return closed(route, &reason);
-        }
-        let (target, level_of_target) = match action(state, level, self.server, location) {
-            Action::Forward { target, level } => (target, level),
-            Action::None(reason) => return closed(route, &reason),
-        };
-        // A named location has rules of its own.
-        if let Some(reason) = protection(state, &level_of_target, &self.server.level) {
-            return closed(route, &reason);
-        }
-        let upstream = super::upstreams::upstream(state, target.as_ref(), &level_of_target);
-        match upstream {
-            Ok(upstream) => route.upstream = upstream,
-            Err(reason) => {
-                state.notes.refuse(target.directive, reason.clone());
-                return closed(route, &reason);
-            }
-        }
-        target.changes.iter().for_each(|change| route.remarks.add(change));
-        rules(state, level, &mut route);
-        self.settings(state, &level_of_target, &mut route);
-        let place = FieldPlace {
-            level: &level_of_target,
-            authority: &target.authority,
-            server_name: &self.server_name,
-            port: &self.port,
-        };
-        let kind = if target.is_grpc { "grpc" } else { "proxy" };
-        fields::of_requests(state, place, kind, &mut route);
-        fields::of_responses(state, place, kind, &mut route);
-        if let Some(change) = target.host(&level_of_target, kind, &mut route) {
-            state.notes.tell(target.directive, Treatment::Noted, change.clone());
-            route.remarks.add(change);
-        }
-        without(level, &mut route);
-        route
-    }
-
-    /// Body size and codings.
-    fn settings(&self, state: &mut Translation<'_>, level: &Level<'_>, route: &mut RoutePlan) {
-        if let Some(directive) = level.one("client_max_body_size") {
-            match size_bytes(directive.arg(0)) {
-                Some(1_048_576) => state.notes.discard(directive, "the default"),
-                Some(0) => {
-                    route.max_body = Some("none".to_owned());
-                    state.notes.carry(directive);
-                }
-                Some(bytes) => {
-                    route.max_body = Some(size(bytes));
-                    state.notes.carry(directive);
-                }
-                None => state.notes.refuse(directive, "not a size"),
-            }
-        }
-        for (name, coding) in [("zstd", "zstd"), ("brotli", "br"), ("gzip", "gzip")] {
-            let Some(directive) = level.one(name) else { continue };
-            match directive.arg(0) {
-                "on" => {
-                    route.compress.push(coding);
-                    state.notes.carry(directive);
-                }
-                _ => state.notes.discard(directive, "the default"),
-            }
-        }
-        if !route.compress.is_empty()
-            && let Some(types) = level.one("gzip_types")
-        {
-            state.notes.tell(types, Treatment::Noted, "every type of text is coded");
-        }
-    }
-}
-
-/// Says what a route leaves out that changes its requests.
-fn without(level: &Level<'_>, route: &mut RoutePlan) {
-    for name in ["rewrite", "if", "proxy_redirect", "proxy_cookie_path", "error_page", "sub_filter"]
-    {
-        for directive in level.own(name) {
-            if !(name == "proxy_redirect" && directive.arg(0) == "off") {
-                route.remarks.add(format!("without `{}`", directive.text()));
-            }
-        }
-    }
-}
-
-/// Modifier and text of a location: `= /a`, `^~ /a`, `~ a`, `/a`, and the same without the space.
-fn split(location: &Directive) -> (&str, &str) {
-    if let [kind, text, ..] = &location.args[..] {
-        return (kind, text);
-    }
-    let text = location.arg(0);
-    let kinds = ["=", "^~", "~*", "~", "@"];
-    kinds.iter().find_map(|kind| Some((*kind, text.strip_prefix(kind)?))).unwrap_or(("", text))
 }
