@@ -106,7 +106,12 @@ impl Table {
     /// another is read, and none during a visit.
     pub fn debts(&self, now: u64, mut visit: impl FnMut(u64, u64)) {
         for stripe in self.in_use() {
-            for (fingerprint, time) in stripe.later_than(now) {
+            let mut later = stripe.later_than(now);
+            // They come in the order of their homes. A table that they are restored to in this
+            // order is crowded at its beginning as long as it grows, and every search there passes
+            // thousands of entries. The order of fingerprints has nothing to do with homes.
+            later.sort_unstable_by_key(|(fingerprint, _)| *fingerprint);
+            for (fingerprint, time) in later {
                 visit(fingerprint, time - now);
             }
         }
@@ -217,6 +222,21 @@ mod tests {
             assert_eq!((time(&table, 1), table.lower(1, 0, 0)), (None, false));
             assert_eq!(table.in_use().count(), 0);
         }
+    }
+
+    /// Restored in the order of their homes, a million keys took 20 times as long as new ones.
+    #[test]
+    fn debts_are_visited_in_no_order_of_their_homes() {
+        let (table, keys) = (Table::with_capacity(30_000), 20_000);
+        for number in 1..=keys {
+            store(&table, u64::wrapping_mul(number, 0x9e37_79b9_7f4a_7c15), 0, 1);
+        }
+        let mut homes = Vec::new();
+        // The word of the time 0 is the tag, and homes ascend with the tag.
+        table.debts(0, |fingerprint, _| homes.push(Tagged::new(fingerprint).word(0)));
+        let ascents = homes.windows(2).filter(|pair| pair[0] < pair[1]).count() as u64;
+        assert_eq!(homes.len() as u64, keys);
+        assert!((keys * 2 / 5..keys * 3 / 5).contains(&ascents), "{ascents} ascents");
     }
 
     #[test]
