@@ -40,7 +40,7 @@ impl Table {
     pub fn with_capacity(capacity: usize) -> Self {
         // With room for no key there would be none to evict.
         let capacity = capacity.max(1);
-        // A power of two: the remainder by it is a mask.
+        // A power of two, for the mask in `stripe`.
         let stripes = capacity.div_ceil(KEYS_PER_STRIPE).next_power_of_two().min(MAX_STRIPES);
         Self {
             stripes: (0..stripes).map(|_| OnceLock::new()).collect(),
@@ -134,7 +134,8 @@ impl Table {
 
     fn stripe(&self, key: Tagged) -> &OnceLock<Box<Stripe>> {
         // Fingerprints are keyed hashes: they spread evenly, and a client cannot aim at one stripe.
-        let stripe = key.fingerprint % self.stripes.len() as u64;
+        // Their number is a power of two, which the compiler does not know: a remainder would divide.
+        let stripe = key.fingerprint & (self.stripes.len() as u64 - 1);
         &self.stripes[usize::try_from(stripe).unwrap_or(0)]
     }
 
