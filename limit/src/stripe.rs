@@ -20,7 +20,7 @@ use super::entries::{Entries, Found, Tagged};
 
 /// Attempts to evict a key that is not being charged; after that it is evicted regardless.
 const TRIES: usize = 64;
-/// Number of keys compared for eviction.
+/// Number of keys compared for eviction, and as many again if all of these owe something.
 const CANDIDATES: usize = 8;
 
 /// Number of keys evicted to make room.
@@ -142,13 +142,25 @@ impl Stripe {
         }
     }
 
-    /// Evicts the key that owes least among those near the home of `key`.
+    /// Evicts the key that owes least among those near the home of `key` and, if all of these owe
+    /// something, as many at another place.
+    ///
+    /// Keys near a home always come from there again. Where more busy keys have their homes than
+    /// there is room, they would evict each other for ever, while idle ones lie elsewhere: none of
+    /// them would be limited.
     fn evict(&self, writer: &mut Writer, key: Tagged, now: u64) {
+        // Times up to `now` are all alike: a key that owes nothing is as good as any.
+        let due = |(key, found): &(Tagged, Found<'_>)| key.time(found.value).max(now);
         for attempt in 1..=TRIES {
-            let near = self.entries.near(key).take(CANDIDATES);
-            // Times up to `now` are all alike: a key that owes nothing is as good as any.
-            let least = near.min_by_key(|(key, found)| key.time(found.value).max(now));
-            let Some((least, Found { value, .. })) = least else { return };
+            let near = self.entries.near(key).take(CANDIDATES).min_by_key(due);
+            let Some(near) = near else { return };
+            // The version differs at each attempt and each eviction, so the place does.
+            let version = self.version.load(Ordering::Relaxed);
+            let elsewhere = Tagged::new(key.fingerprint.wrapping_add(version));
+            let more = if due(&near) > now { CANDIDATES } else { 0 };
+            let far = self.entries.near(elsewhere).take(more).min_by_key(due);
+            let far = far.filter(|far| due(far) < due(&near));
+            let (least, Found { value, .. }) = far.unwrap_or(near);
             // A charge made since the choice must not be lost with its key, so the choice is made
             // again.
             let only = (attempt < TRIES).then_some(value);

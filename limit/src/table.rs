@@ -207,6 +207,28 @@ mod tests {
         );
     }
 
+    /// Busy keys take two thirds of a full table, which strangers flood. Each is forgotten now and
+    /// then by chance, but none each time it comes.
+    #[test]
+    fn busy_keys_of_one_neighbourhood_do_not_evict_each_other_for_ever() {
+        let (table, busy) = (Table::with_capacity(6_000), 4_000);
+        let fingerprint = |number: u64| (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut strangers = (busy..).map(fingerprint);
+        strangers.by_ref().take(12_000).for_each(|stranger| store(&table, stranger, 0, 1));
+        let mut forgotten = vec![0; busy as usize];
+        for now in 10..110 {
+            for (number, forgotten) in (0..busy).zip(&mut forgotten) {
+                let known = table.look(fingerprint(number), |time| time.is_some());
+                *forgotten += u32::from(now >= 60 && !known);
+                store(&table, fingerprint(number), now, now + 10);
+                if number % 100 == 0 {
+                    strangers.by_ref().take(1).for_each(|key| store(&table, key, now, now + 1));
+                }
+            }
+        }
+        assert!(forgotten.iter().all(|times| *times < 5), "{:?} of 50", forgotten.iter().max());
+    }
+
     #[test]
     fn lower_changes_only_the_time_it_was_told() {
         let table = Table::with_capacity(4);
