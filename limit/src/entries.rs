@@ -5,7 +5,8 @@
 //! bits. So a word is good for one key only. A compare-and-swap of the word charges a key if, and
 //! only if, the entry is still that of the key and has the time that was judged. Without the tag,
 //! an entry handed to another key with the same time would look unchanged, and in a flood many keys
-//! have the same time. Words of two keys are equal with a probability of 2^-64, like fingerprints.
+//! have the same time. Words of two keys that lie at the same entry are equal with a probability
+//! of about 2^-50, and a mistake needs this in the instant between a look and its charge.
 //! (Chess programs store positions in this way: Hyatt and Mann, 2002.)
 //!
 //! A key lies at its home or behind it, with no free entry in between (linear probing). The array

@@ -207,7 +207,7 @@ impl Rule {
     /// Decides about one request and charges it. A delayed request enters the line of its key, as
     /// rule `index` of its holder.
     ///
-    /// A request that passes takes only the lock of the table. A delayed request is looked at again
+    /// A request that passes takes a lock of the table only if its key is new. A delayed request is looked at again
     /// under the lock of its line, so that places and people of a line are in the same order.
     pub(super) fn charge(
         &self,

@@ -10,7 +10,7 @@
 //!
 //! A task that moves much without using up a turn, because its client takes a piece at a time, is
 //! woken by its socket. Many of these may be woken together, and all would have a turn before a new
-//! request. So once it took [`BUSY`] steps in turns right behind one another, each of [`FEW`] or
+//! request. So once it took `BUSY` steps in turns right behind one another, each of `FEW` or
 //! more, a wake only lets it join.
 //!
 //! Guarantees: between two polls of the kernel at most one task of the queue has a turn, and all

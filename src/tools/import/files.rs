@@ -42,7 +42,6 @@ pub struct Disk;
 impl Files for Disk {
     fn read(&self, path: &Path) -> Result<String, Fault> {
         let unreadable = |error: std::io::Error| Fault::Unreadable(error.to_string());
-        // Reading a FIFO would block.
         if path.metadata().map_err(unreadable)?.is_dir() {
             return Err(Fault::Unreadable("it is a directory".to_owned()));
         }
