@@ -20,7 +20,10 @@ pub fn listeners<'a>(state: &mut Translation<'a>) -> Vec<Socket<'a>> {
         let Some(redirect) = redirect else { continue };
         let is_served = sockets.iter().filter(|socket| socket.servers.contains(&index));
         let mixed = is_served
-            .filter(|socket| socket.is_tls || !redirects_all(socket, &redirects))
+            .filter(|socket| match socket.is_tls {
+                true => !redirect.is_of_plain,
+                false => !redirects_all(socket, &redirects),
+            })
             .map(|socket| socket.address.as_str())
             .next();
         tell_redirect(state, redirect, mixed);

@@ -7,6 +7,16 @@ const WHOLE: [&str; 4] = ["${request_uri}", "${request_uri}?", "${uri}", "${1}"]
 /// Expressions of a `rewrite` that match every path.
 const EVERY: [&str; 7] = ["^", ".*", "^.*$", "^(.*)", "^(.*)$", "^/(.*)", "^/(.*)$"];
 
+/// Conditions of requests that came without TLS.
+const WITHOUT_TLS: [&str; 6] = [
+    "$scheme = http",
+    "$scheme != https",
+    "$https =",
+    "$https != on",
+    "$server_port = 80",
+    "$server_port != 443",
+];
+
 /// Redirect of a server.
 #[derive(Clone, Debug)]
 pub struct HttpsRedirect<'a> {
@@ -16,6 +26,8 @@ pub struct HttpsRedirect<'a> {
     pub made_by: Vec<&'a Directive>,
     /// Difference from what nginx does.
     pub change: Option<String>,
+    /// It is for requests without TLS, of a server that has both.
+    pub is_of_plain: bool,
 }
 
 /// Returns the redirect of a server that does nothing else: by `return` or `rewrite` of its own, of
@@ -26,8 +38,10 @@ pub fn redirect<'a>(server: &NginxServer<'a>) -> Option<HttpsRedirect<'a>> {
     if own.is_some() {
         return own;
     }
-    let is_proxied = server.locations.iter().any(|location| is_proxied(location));
-    if is_proxied {
+    if let Some(redirect) = of_scheme(server) {
+        return Some(redirect);
+    }
+    if server.locations.iter().any(|location| is_proxied(location)) {
         return None;
     }
     let root = server.locations.iter().find(|location| location.args == ["/"]);
@@ -55,6 +69,22 @@ fn of_level<'a>(level: &Level<'a>, server: &NginxServer<'a>) -> Option<HttpsRedi
     };
     let directives = level.own("return").iter().chain(level.own("rewrite"));
     directives.into_iter().find_map(|directive| target(directive))
+}
+
+/// `if ($scheme = http) { return 301 https://$host$request_uri; }`, for a server that listens on both
+/// ports.
+fn of_scheme<'a>(server: &NginxServer<'a>) -> Option<HttpsRedirect<'a>> {
+    server.level.own("if").iter().copied().find_map(|condition| {
+        let words = condition.args.join(" ");
+        let text = words.trim_start_matches('(').trim_end_matches(')').trim();
+        if !WITHOUT_TLS.contains(&text) {
+            return None;
+        }
+        let level = Level::of(condition.children(), Some(&server.level));
+        let mut redirect = of_level(&level, server)?;
+        redirect.made_by.push(condition);
+        Some(HttpsRedirect { is_of_plain: true, ..redirect })
+    })
 }
 
 /// `if ($host = example.com) { return 301 https://$host$request_uri; }`, once for each name.
@@ -105,7 +135,7 @@ fn read<'a>(
         None
     };
     let target = if port == 443 { "https".to_owned() } else { format!("https:{port}") };
-    Some(HttpsRedirect { target, made_by: vec![directive], change })
+    Some(HttpsRedirect { target, made_by: vec![directive], change, is_of_plain: false })
 }
 
 /// End of the host where a variable of the path follows it: `$host$request_uri`.

@@ -211,6 +211,12 @@ fn others(state: &mut Translation<'_>, all: &Everywhere<'_>) {
             state.notes.discard(one, "nothing is cached without `proxy_cache`");
         }
     }
+    for (_, directive) in all.named("http2") {
+        match directive.arg(0) {
+            "off" => state.notes.tell(directive, Treatment::Noted, "HTTP/2 stays on with TLS"),
+            _ => state.notes.tell(directive, Treatment::Carried, "the default with TLS"),
+        }
+    }
     for name in ["map", "geo"] {
         for (_, directive) in all.named(name) {
             // What uses it has a line of its own.

@@ -62,6 +62,10 @@ pub fn sockets<'a>(state: &mut Translation<'a>) -> Vec<Socket<'a>> {
             add(&mut sockets, "0.0.0.0:80".to_owned(), index, None);
         }
         for directive in listens {
+            if directive.args.iter().any(|word| word == "quic") {
+                state.notes.refuse(directive, "HTTP/3 is not served");
+                continue;
+            }
             let Some(address) = address(directive.arg(0)) else {
                 state.notes.refuse(directive, "weir listens on an IP address and a port");
                 continue;
@@ -95,9 +99,7 @@ fn tell_parameters(state: &mut Translation<'_>, directive: &Directive) {
             Some(name) => word.split('=').next() == Some(name),
             None => word == known,
         });
-        if word == "quic" {
-            state.notes.tell(directive, Treatment::Noted, "HTTP/3 is not served");
-        } else if !is_known && word != "ssl" && word != "proxy_protocol" {
+        if !is_known && word != "ssl" && word != "proxy_protocol" {
             state.notes.tell(directive, Treatment::Noted, format!("without `{word}`"));
         }
     }
