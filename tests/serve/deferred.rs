@@ -2,14 +2,20 @@
 //! a request later is lost by it.
 
 use std::{
-    net::SocketAddr,
+    io::{self, Read},
+    net::{SocketAddr, TcpStream},
+    thread,
     time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
 use weir::downstream::listener::SILENT;
 
-use crate::{http1::Client, process::Weir, upstream::noting};
+use crate::{
+    http1::{Client, PATIENCE},
+    process::Weir,
+    upstream::noting,
+};
 
 const CLIENTS: usize = 100;
 const HEADER: Duration = Duration::from_millis(200);
@@ -46,6 +52,38 @@ fn silent_client_is_closed_a_second_later() {
 fn silent_proxy_that_sends_a_proxy_header_is_accepted_immediately() {
     let closed = patience_with_silence("{ address: '127.0.0.1:0', proxy_protocol: true }");
     assert!(closed < HEADER + Duration::from_millis(700), "{closed:?}");
+}
+
+/// A client beyond the cap is closed when it is accepted.
+#[test]
+fn cap_on_connections_holds_for_silent_clients_a_second_later() {
+    let (upstream, _) = noting();
+    let weir = Weir::run(&format!(
+        "listeners: [ {{ address: '127.0.0.1:0', max_connections: 2 }} ]\n\
+         routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\nworkers: 1\n"
+    ));
+    let start = Instant::now();
+    let clients: Vec<TcpStream> = (0..3)
+        .map(|_| {
+            let client = TcpStream::connect(weir.address).expect("a listener");
+            client.set_nonblocking(true).expect("a socket");
+            client
+        })
+        .collect();
+    let closed = || {
+        let is_closed = |mut client: &TcpStream| match client.read(&mut [0]) {
+            Ok(0) => true,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+            Ok(_) => panic!("a response without a request"),
+        };
+        clients.iter().filter(|client| is_closed(client)).count()
+    };
+    while closed() == 0 {
+        assert!(start.elapsed() < SILENT + PATIENCE, "nobody is closed");
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(start.elapsed() > Duration::from_millis(700), "{:?}", start.elapsed());
+    assert_eq!(closed(), 1);
 }
 
 fn silent(address: SocketAddr) -> Vec<Client> {
