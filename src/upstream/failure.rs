@@ -44,17 +44,19 @@ pub struct Original<'a, B> {
 }
 
 /// Failed try of a request.
-pub struct Failed<B> {
+#[derive(Debug)]
+pub struct Failed {
     /// Error to report.
     pub error: Error,
-    /// Reason, and the whole body, if the request may be sent again.
-    pub again: Option<(Failure, Replay<B>)>,
+    /// Reason, if the request may be sent again.
+    pub again: Option<Failure>,
 }
 
 /// Request that failed on its connection.
-pub struct Loss<B> {
-    /// Error to report, and what may be sent again.
-    pub failed: Box<Failed<B>>,
+#[derive(Debug)]
+pub struct Loss {
+    /// Error to report, and whether the request may be sent again.
+    pub failed: Failed,
     /// True if the endpoint is not at fault.
     pub excused: bool,
     /// True if the connection was not shared, and ended without a byte of a response.
@@ -74,28 +76,29 @@ impl<B: Repeat> Original<'_, B> {
         self.kept.is_some() && self.outbound.method.is_idempotent()
     }
 
-    /// Returns the whole body, if the request may be sent again after part of it was sent.
-    fn repeated(&self, failure: Failure) -> Option<(Failure, Replay<B>)> {
+    /// Puts the whole body back, if the request may be sent again after part of it was sent.
+    fn repeated(&self, failure: Failure, body: &mut Replay<B>) -> Option<Failure> {
         if !self.outbound.method.is_idempotent() {
             return None;
         }
-        Some((failure, Replay::new(self.body()?)))
+        *body = Replay::new(self.body()?);
+        Some(failure)
     }
 }
 
-impl<B> Failed<B> {
+impl Failed {
     /// Failure after which nothing is sent again.
     #[must_use]
-    pub fn finally(error: Error) -> Box<Self> {
-        Box::new(Self { error, again: None })
+    pub fn finally(error: Error) -> Self {
+        Self { error, again: None }
     }
 
     /// Failure before anything was sent, as there was no connection.
     #[must_use]
-    pub fn without_connection(error: Error, body: Replay<B>) -> Box<Self> {
+    pub fn without_connection(error: Error) -> Self {
         // Waiting does not change a certificate, so such a request is not held.
         let failure = if is_verdict(error.kind()) { Failure::Untrusted } else { Failure::Unopened };
-        Box::new(Self { error, again: Some((failure, body)) })
+        Self { error, again: Some(failure) }
     }
 }
 
@@ -104,18 +107,20 @@ fn is_verdict(kind: Kind) -> bool {
     matches!(kind, Kind::TlsCertificateError | Kind::TlsProtocolError | Kind::TlsAlertReceived)
 }
 
-impl<B> Loss<B>
-where
-    B: Body<Data = Bytes> + Repeat + Unpin + Default,
-    B::Error: Into<BoxError>,
-{
-    /// Failure on an HTTP/1.1 connection.
-    pub fn of_exchange(
+impl Loss {
+    /// Failure on an HTTP/1.1 connection. A request that may be sent again has its whole body in
+    /// `body`.
+    pub fn of_exchange<B>(
         cause: ResponseError,
         connection: &mut Http1Conn<B>,
         reused: bool,
         original: &Original<'_, B>,
-    ) -> Self {
+        body: &mut Replay<B>,
+    ) -> Self
+    where
+        B: Body<Data = Bytes> + Repeat + Unpin + Default,
+        B::Error: Into<BoxError>,
+    {
         // One byte of a response shows that the endpoint has the request, and may have executed it.
         let silent = !connection.has_heard();
         let broke = matches!(cause, ResponseError::Upload(_));
@@ -125,20 +130,52 @@ where
             None
         // Before `silent`: nothing of the request has left, so the method does not matter.
         } else if !connection.has_begun() {
-            let failure = if reused { Failure::Stale } else { Failure::Untaken };
-            Some((failure, connection.take_back()))
+            *body = connection.take_back();
+            Some(if reused { Failure::Stale } else { Failure::Untaken })
         } else if !silent {
             None
         } else {
-            original.repeated(if reused { Failure::Closed } else { Failure::Unanswered })
+            let failure = if reused { Failure::Closed } else { Failure::Unanswered };
+            original.repeated(failure, body)
         };
         // A kept connection may be closed at any time, and a broken upload is the client's fault. A
         // response, even a refused one, is no failure of the address: clients may choose its
         // content.
         let excused = (reused && silent) || broke || answered;
         let was_closed = silent && !broke && !answered;
-        let failed = Box::new(Failed { error: cause.unanswered(), again });
-        Self { failed, excused, was_closed }
+        Self { failed: Failed { error: cause.unanswered(), again }, excused, was_closed }
+    }
+
+    /// Failure on a stream of a shared connection. A request that may be sent again has its whole
+    /// body in `body`.
+    pub fn of_stream<B: Repeat>(
+        mut lost: TrySendError<Request<Recorded<B>>>,
+        recording: Recording<B>,
+        stream: &Http2Stream<B>,
+        reused: bool,
+        original: &Original<'_, B>,
+        body: &mut Replay<B>,
+    ) -> Self {
+        let was_given_back = lost.take_message().is_some();
+        let cause = lost.into_error();
+        let fate = Fate::of(&cause, was_given_back);
+        let unprocessed = if reused { Failure::GoingAway } else { Failure::Unprocessed };
+        let again = match fate {
+            // A connection that had served before was closed as idle, or is going away.
+            Fate::Unsent if reused || stream.is_going_away() => {
+                rewound(unprocessed, recording, body)
+            }
+            Fate::Unsent => rewound(Failure::Untaken, recording, body),
+            Fate::Unprocessed => rewound(unprocessed, recording, body),
+            Fate::Refused => rewound(Failure::Refused, recording, body),
+            Fate::Closed if reused => original.repeated(Failure::Closed, body),
+            Fate::Closed | Fate::Reset | Fate::Malformed | Fate::Inexpressible => None,
+        };
+        let error = fate.error(cause, again.is_some());
+        // As on HTTP/1.1: what an endpoint sends is a response, even if it is refused. A client may
+        // provoke it.
+        let excused = reused || !matches!(fate, Fate::Unsent | Fate::Closed | Fate::Reset);
+        Self { failed: Failed { error, again }, excused, was_closed: false }
     }
 }
 
@@ -218,36 +255,8 @@ impl Fate {
     }
 }
 
-impl<B: Repeat> Loss<B> {
-    /// Failure on a stream of a shared connection.
-    pub fn of_stream(
-        mut lost: TrySendError<Request<Recorded<B>>>,
-        recording: Recording<B>,
-        stream: &Http2Stream<B>,
-        reused: bool,
-        original: &Original<'_, B>,
-    ) -> Self {
-        let was_given_back = lost.take_message().is_some();
-        let cause = lost.into_error();
-        let fate = Fate::of(&cause, was_given_back);
-        let unprocessed = if reused { Failure::GoingAway } else { Failure::Unprocessed };
-        let again = match fate {
-            // A connection that had served before was closed as idle, or is going away.
-            Fate::Unsent if reused || stream.is_going_away() => with_body(unprocessed, recording),
-            Fate::Unsent => with_body(Failure::Untaken, recording),
-            Fate::Unprocessed => with_body(unprocessed, recording),
-            Fate::Refused => with_body(Failure::Refused, recording),
-            Fate::Closed if reused => original.repeated(Failure::Closed),
-            Fate::Closed | Fate::Reset | Fate::Malformed | Fate::Inexpressible => None,
-        };
-        let error = fate.error(cause, again.is_some());
-        // As on HTTP/1.1: what an endpoint sends is a response, even if it is refused. A client may
-        // provoke it.
-        let excused = reused || !matches!(fate, Fate::Unsent | Fate::Closed | Fate::Reset);
-        Self { failed: Box::new(Failed { error, again }), excused, was_closed: false }
-    }
-}
-
-fn with_body<B>(failure: Failure, recording: Recording<B>) -> Option<(Failure, Replay<B>)> {
-    Some((failure, recording.rewind()?))
+/// Puts the whole body back, if all that was taken of it is kept.
+fn rewound<B>(failure: Failure, recording: Recording<B>, body: &mut Replay<B>) -> Option<Failure> {
+    *body = recording.rewind()?;
+    Some(failure)
 }

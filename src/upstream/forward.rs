@@ -50,7 +50,7 @@ struct Attempt<'a, B> {
     progress: &'a Progress,
     story: &'a mut UpstreamStory,
     retry: Retry,
-    /// Body of the next try.
+    /// Body of the next try: a try takes it, and puts it back if there may be another.
     body: Replay<B>,
 }
 
@@ -129,7 +129,7 @@ where
     }
 
     /// Connection or stream for the next try.
-    async fn lease(&self, attempt: &mut Attempt<'_, B>) -> Result<Lease<B>, Box<Failed<B>>> {
+    async fn lease(&self, attempt: &mut Attempt<'_, B>) -> Result<Lease<B>, Failed> {
         // The client may have authenticated that connection.
         let bound = attempt.caller.take(&self.pools.present());
         if let Some(lease) = bound {
@@ -143,7 +143,7 @@ where
             // The name is resolved now, not at the next interval.
             self.group.doubt(None);
             let error = Error::new(Kind::DnsError, "the endpoint's name did not resolve");
-            return Err(attempt.without_connection(error));
+            return Err(Failed::without_connection(error));
         };
         attempt.story.endpoint = Some(Arc::clone(permit.address().label()));
         // A kept connection may turn out closed. Without credit such a loss could not be repaired.
@@ -155,22 +155,17 @@ where
         };
         match permit {
             Ok(lease) => Ok(lease),
-            Err(permit) => {
-                let opened = self.open(permit, attempt).await;
-                opened.map_err(|error| attempt.without_connection(error))
-            }
+            Err(permit) => self.open(permit, attempt).await.map_err(Failed::without_connection),
         }
     }
 
     /// Prepares another try, after a pause if needed.
     async fn try_again(
         &self,
-        failed: Box<Failed<B>>,
+        Failed { error, again }: Failed,
         attempt: &mut Attempt<'_, B>,
     ) -> Result<(), Error> {
-        let Failed { error, again } = *failed;
-        let Some((failure, body)) = again else { return Err(error) };
-        attempt.body = body;
+        let Some(failure) = again else { return Err(error) };
         let has_untried = |retry: &Retry| self.pools.has_untried(retry);
         match attempt.retry.next(failure, self.settings(), has_untried) {
             Next::Now => {}
@@ -218,7 +213,7 @@ where
         &self,
         mut lease: Lease<B>,
         attempt: &mut Attempt<'_, B>,
-    ) -> Result<Response<Box<UpstreamBody<B>>>, Box<Failed<B>>> {
+    ) -> Result<Response<Box<UpstreamBody<B>>>, Failed> {
         let start = Instant::now();
         // Bound before the request is sent. Afterwards the endpoint may already have
         // authenticated it.
@@ -236,8 +231,8 @@ where
             Way::Own(connection) => sending.on_http1(connection, &mut attempt.body).await,
             // Boxed, because it takes more memory than all else of a request.
             Way::Stream(stream) => {
-                let body = std::mem::take(&mut attempt.body);
-                Box::pin(sending.on_http2(stream, body)).await.map_err(Failed::finally)?
+                let sent = Box::pin(sending.on_http2(stream, &mut attempt.body)).await;
+                sent.map_err(Failed::finally)?
             }
         };
         // Recorded for failed tries too: the line of a time-out shows how long it took.
@@ -262,7 +257,7 @@ where
     }
 
     /// Records the loss of a connection.
-    fn lost(&self, loss: Loss<B>, lease: &Lease<B>, retry: &mut Retry) -> Box<Failed<B>> {
+    fn lost(&self, loss: Loss, lease: &Lease<B>, retry: &mut Retry) -> Failed {
         // Otherwise normal closes of kept connections would eject a healthy address.
         if !loss.excused {
             self.group.failed(lease.address(), Instant::now());
@@ -270,16 +265,9 @@ where
         if loss.was_closed {
             lease.was_closed();
         }
-        if let Some((failure, _)) = &loss.failed.again {
-            retry.failed_at(lease.address(), *failure);
+        if let Some(failure) = loss.failed.again {
+            retry.failed_at(lease.address(), failure);
         }
         loss.failed
-    }
-}
-
-impl<B: Default> Attempt<'_, B> {
-    /// Failure before anything was sent, as there was no connection.
-    fn without_connection(&mut self, error: Error) -> Box<Failed<B>> {
-        Failed::without_connection(error, std::mem::take(&mut self.body))
     }
 }

@@ -165,7 +165,7 @@ impl<B> Http1Conn<B> {
         .is_pending()
     }
 
-    /// Frees large buffers, as the connection is idle.
+    /// Frees large buffers, as the connection is idle, and notes the size of its response.
     pub fn rest(&mut self) {
         self.usual = self.heard.clamp(READ, READ_MOST + READ);
         if std::mem::take(&mut self.roomy) {

@@ -46,11 +46,11 @@ pub struct Sending<'a, B> {
 }
 
 /// Outcome of sending a request.
-pub enum Sent<B> {
+pub enum Sent {
     /// A response started.
     Responded(ResponseStart),
     /// The connection or the stream failed.
-    Lost(Loss<B>),
+    Lost(Loss),
     /// The first-byte time-out is over.
     TimedOut,
 }
@@ -68,34 +68,36 @@ where
     B: Body<Data = Bytes> + Default + Repeat + Unpin + 'static,
     B::Error: Into<tower::BoxError>,
 {
-    /// Sends it on an HTTP/1.1 connection, which takes the body if it has content.
-    pub async fn on_http1(&self, connection: &mut Http1Conn<B>, body: &mut Replay<B>) -> Sent<B> {
+    /// Sends it on an HTTP/1.1 connection. The body is taken, and put back if the request may be
+    /// sent again.
+    pub async fn on_http1(&self, connection: &mut Http1Conn<B>, body: &mut Replay<B>) -> Sent {
         connection.begin(self.original.outbound, body);
         let head = final_head(connection, self.progress);
         match self.within_first_byte_timeout(head).await {
             Some(Ok(head)) => Sent::Responded(ResponseStart { head, incoming: None }),
             Some(Err(cause)) => {
-                Sent::Lost(Loss::of_exchange(cause, connection, self.reused, self.original))
+                Sent::Lost(Loss::of_exchange(cause, connection, self.reused, self.original, body))
             }
             None => Sent::TimedOut,
         }
     }
 
-    /// Sends it on an HTTP/2 stream.
+    /// Sends it on an HTTP/2 stream. The body is taken, and put back if the request may be sent
+    /// again.
     ///
     /// # Errors
     /// When the request cannot be expressed in HTTP/2.
     pub async fn on_http2(
         &self,
         stream: &mut Http2Stream<B>,
-        body: Replay<B>,
-    ) -> Result<Sent<B>, Error> {
+        body: &mut Replay<B>,
+    ) -> Result<Sent, Error> {
         // Without a body nothing follows the head, so holding it back would only cost time.
         if !body.is_end_stream() {
             stream.expect_body();
         }
         // A collected body is kept already, so the stream need not record it again.
-        let recording = Recording::new(body).or(self.original.body());
+        let recording = Recording::new(std::mem::take(body)).or(self.original.body());
         let recorded = recording.recorded(stream.tasks());
         let request = http2::translate(self.original.outbound, recorded, self.settings.scheme())?;
         // This form returns the request if none of it was sent, which makes it safe to repeat.
@@ -108,7 +110,8 @@ where
                 Sent::Responded(ResponseStart { head: head.into(), incoming: Some(incoming) })
             }
             Some(Err(lost)) => {
-                Sent::Lost(Loss::of_stream(lost, recording, stream, self.reused, self.original))
+                let original = self.original;
+                Sent::Lost(Loss::of_stream(lost, recording, stream, self.reused, original, body))
             }
             None => Sent::TimedOut,
         })
