@@ -61,7 +61,7 @@ pub struct Reject {
 }
 
 /// Number of forms of a body.
-const FORMS: usize = 5;
+const FORMS: usize = RejectBody::None as usize + 1;
 
 /// Response without its times.
 struct Template {
@@ -108,7 +108,9 @@ impl Reject {
         };
         let mut headers = template.headers.with_room_behind();
         if fault.is_none() {
-            self.set_times(rule, verdict.retry, &mut headers);
+            for header in &self.settings.headers {
+                set_time(*header, rule, verdict.retry, &mut headers);
+            }
         }
         let head = ResponseParts { headers, ..ResponseParts::of(self.status()) };
         Some(Response { head, body: Full::new(template.page.filled(verdict.retry).into()) })
@@ -124,10 +126,6 @@ impl Reject {
         let mut headers = HeaderList::with_room();
         for header in &self.settings.headers {
             match header {
-                // Set with the times, in this place.
-                RejectHeader::RetryAfter if fault.is_none() => {
-                    headers.set_static(KnownName::RetryAfter, "1");
-                }
                 RejectHeader::RetryAfter => {}
                 RejectHeader::ProxyStatus => {
                     let (colon, fault) = fault.as_deref().map_or(("", ""), |fault| (": ", fault));
@@ -141,30 +139,30 @@ impl Reject {
                     }
                 }
             }
+            // The time follows with each response, and then has its place.
+            if fault.is_none() {
+                set_time(*header, rule, Millis::ZERO, &mut headers);
+            }
         }
         let (status, has_retry) = (self.status(), fault.is_none());
         let detail = fault.as_deref().unwrap_or("rate limit exceeded; retry later");
         let page = ErrorBody { status, detail, zone, has_retry }.render(body);
-        if !page.media.is_empty() {
-            headers.set_static(KnownName::ContentType, page.media);
-        }
-        headers.set_static(KnownName::CacheControl, "no-store");
+        page.describe(&mut headers);
         Template { headers, page }
     }
+}
 
-    fn set_times(&self, rule: Option<&Rule>, retry: Millis, headers: &mut HeaderList) {
-        let seconds = retry.seconds_up().max(1);
-        for header in &self.settings.headers {
-            match header {
-                RejectHeader::RetryAfter => headers.set_number(KnownName::RetryAfter, seconds),
-                RejectHeader::Ratelimit => {
-                    let Some(rule) = rule else { continue };
-                    let left = format!("\"{}\";r=0;t={seconds}", rule.zone().settings().name);
-                    insert(headers, KnownName::Ratelimit, &[&left]);
-                }
-                RejectHeader::ProxyStatus => {}
-            }
+/// Sets the time to retry, if the field has it.
+fn set_time(header: RejectHeader, rule: Option<&Rule>, retry: Millis, headers: &mut HeaderList) {
+    let seconds = retry.seconds_up().max(1);
+    match header {
+        RejectHeader::RetryAfter => headers.set_number(KnownName::RetryAfter, seconds),
+        RejectHeader::Ratelimit => {
+            let Some(rule) = rule else { return };
+            let left = format!("\"{}\";r=0;t={seconds}", rule.zone().settings().name);
+            insert(headers, KnownName::Ratelimit, &[&left]);
         }
+        RejectHeader::ProxyStatus => {}
     }
 }
 

@@ -73,8 +73,7 @@ pub fn failure(error: &Error, accept: Option<&[u8]>) -> Response<Full<Bytes>> {
         headers.set_static(KnownName::RetryAfter, "1");
     }
     let page = ErrorBody::of(error).render(preferred(accept));
-    headers.set_static(KnownName::ContentType, page.media);
-    headers.set_static(KnownName::CacheControl, "no-store");
+    page.describe(&mut headers);
     let head = ResponseParts { headers, ..ResponseParts::of(error.kind().status()) };
     Response { head, body: Full::new(page.filled(Millis::ZERO).into()) }
 }
@@ -171,13 +170,21 @@ pub(super) struct ErrorBody<'a> {
 
 /// Body of a response in which the time to retry may be missing.
 pub(super) struct Page {
-    pub media: &'static str,
+    media: &'static str,
     text: Vec<u8>,
     /// Place of the milliseconds, if the body has them.
     retry: Option<usize>,
 }
 
 impl Page {
+    /// Sets the fields that describe it.
+    pub fn describe(&self, headers: &mut HeaderList) {
+        if !self.media.is_empty() {
+            headers.set_static(KnownName::ContentType, self.media);
+        }
+        headers.set_static(KnownName::CacheControl, "no-store");
+    }
+
     /// Body with the time to retry.
     pub fn filled(&self, retry: Millis) -> Vec<u8> {
         let (before, behind) = self.text.split_at(self.retry.unwrap_or(self.text.len()));
