@@ -163,7 +163,7 @@ fn reusable(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// What becomes of a socket after its accepting has stopped.
+/// State of a socket after its accepting has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterStop {
     /// Another process accepts on it.
@@ -249,7 +249,7 @@ async fn keeps_clients(address: SocketAddr) -> bool {
     // The list has a line for each connection of the machine, so reading it may take a while.
     let looked = tokio::task::spawn_blocking(move || {
         let list = if address.is_ipv6() { "/proc/net/tcp6" } else { "/proc/net/tcp" };
-        fs::read_to_string(list).is_ok_and(|list| is_awaited(&list, address.port()))
+        fs::read_to_string(list).map_or(true, |list| is_awaited(&list, address.port()))
     });
     looked.await.unwrap_or(true)
 }

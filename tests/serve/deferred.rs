@@ -1,5 +1,5 @@
-//! Clients that connect and send nothing: the kernel keeps them for a second, and nobody who sends
-//! a request later is lost by it.
+//! Clients that connect and send nothing: the kernel keeps them for a second, and none is reset for
+//! that reason.
 
 use std::{
     io::{self, Read},
