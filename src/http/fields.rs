@@ -410,6 +410,7 @@ mod tests {
     use crate::http::{
         fields::*,
         forwarded::{ForwardedFields, Identity},
+        request_id::RequestId,
     };
 
     fn headers(lines: &[(&str, &str)]) -> HeaderList {
@@ -430,9 +431,7 @@ mod tests {
             default_authority: &HeaderValue::from_static("app:80"),
             version: http::Version::HTTP_11,
             scheme: "http",
-            request_id: &crate::http::request_id::RequestId::Received(HeaderValue::from_static(
-                "id",
-            )),
+            request_id: &RequestId::Received(HeaderValue::from_static("id")),
         };
         let headers = headers(lines);
         ForwardedFields::of(&headers, &identity, None).to_list().to_map()

@@ -17,6 +17,7 @@ use crate::{
         request_id::{Digits, RequestId},
     },
     limit::{KeyFault, Verdict},
+    runtime::decimal::write_address,
 };
 
 /// Facts about a request at its end.
@@ -219,7 +220,7 @@ impl AccessEntry {
     /// Appends the entry as nginx's `combined` line. Its time is the end of the request, like
     /// `$time_local`.
     pub fn write_combined(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.client.to_string().as_bytes());
+        write_address(out, self.client);
         out.extend_from_slice(b" - ");
         let browser = self.browser.as_deref();
         escape(out, browser.and_then(|browser| browser.user.as_deref()).unwrap_or(b"-"));

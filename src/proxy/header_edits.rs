@@ -4,7 +4,7 @@
 //! the `Via` that marks its way. A result is a valid field value whatever the placeholders stand
 //! for. Removals come first; setting replaces all lines of a name.
 
-use std::{fmt, io::Write, net::IpAddr};
+use std::{fmt, net::IpAddr};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
@@ -16,7 +16,7 @@ use crate::{
         header_list::HeaderList,
         request_id::{Digits, RequestId},
     },
-    runtime::hint::Hinted,
+    runtime::{decimal::write_address, hint::Hinted},
 };
 
 /// Placeholders in values, as written.
@@ -253,8 +253,7 @@ impl Piece {
     fn write(&self, value: &mut Vec<u8>, facts: &EditContext<'_>) {
         match self {
             Self::Text(text) => value.extend_from_slice(text.as_bytes()),
-            // Writing to memory cannot fail.
-            Self::ClientIp => drop(write!(value, "{}", facts.client.to_canonical())),
+            Self::ClientIp => write_address(value, facts.client.to_canonical()),
             Self::Host => value.extend_from_slice(facts.host.as_bytes()),
             Self::RequestId => {
                 value.extend_from_slice(facts.request_id.text(&mut Digits::default()));
