@@ -43,7 +43,7 @@ pub struct Original<'a, B> {
     pub kept: Option<B>,
 }
 
-/// Failed try of a request.
+/// Failed try of a request. Boxed, so that a try that does not fail moves no more.
 #[derive(Debug)]
 pub struct Failed {
     /// Error to report.
@@ -56,7 +56,7 @@ pub struct Failed {
 #[derive(Debug)]
 pub struct Loss {
     /// Error to report, and whether the request may be sent again.
-    pub failed: Failed,
+    pub failed: Box<Failed>,
     /// True if the endpoint is not at fault.
     pub excused: bool,
     /// True if the connection was not shared, and ended without a byte of a response.
@@ -89,16 +89,16 @@ impl<B: Repeat> Original<'_, B> {
 impl Failed {
     /// Failure after which nothing is sent again.
     #[must_use]
-    pub fn finally(error: Error) -> Self {
-        Self { error, again: None }
+    pub fn finally(error: Error) -> Box<Self> {
+        Box::new(Self { error, again: None })
     }
 
     /// Failure before anything was sent, as there was no connection.
     #[must_use]
-    pub fn without_connection(error: Error) -> Self {
+    pub fn without_connection(error: Error) -> Box<Self> {
         // Waiting does not change a certificate, so such a request is not held.
         let failure = if is_verdict(error.kind()) { Failure::Untrusted } else { Failure::Unopened };
-        Self { error, again: Some(failure) }
+        Box::new(Self { error, again: Some(failure) })
     }
 }
 
@@ -143,7 +143,8 @@ impl Loss {
         // content.
         let excused = (reused && silent) || broke || answered;
         let was_closed = silent && !broke && !answered;
-        Self { failed: Failed { error: cause.unanswered(), again }, excused, was_closed }
+        let failed = Box::new(Failed { error: cause.unanswered(), again });
+        Self { failed, excused, was_closed }
     }
 
     /// Failure on a stream of a shared connection. A request that may be sent again has its whole
@@ -175,7 +176,7 @@ impl Loss {
         // As on HTTP/1.1: what an endpoint sends is a response, even if it is refused. A client may
         // provoke it.
         let excused = reused || !matches!(fate, Fate::Unsent | Fate::Closed | Fate::Reset);
-        Self { failed: Failed { error, again }, excused, was_closed: false }
+        Self { failed: Box::new(Failed { error, again }), excused, was_closed: false }
     }
 }
 

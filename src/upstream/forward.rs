@@ -129,7 +129,7 @@ where
     }
 
     /// Connection or stream for the next try.
-    async fn lease(&self, attempt: &mut Attempt<'_, B>) -> Result<Lease<B>, Failed> {
+    async fn lease(&self, attempt: &mut Attempt<'_, B>) -> Result<Lease<B>, Box<Failed>> {
         // The client may have authenticated that connection.
         let bound = attempt.caller.take(&self.pools.present());
         if let Some(lease) = bound {
@@ -162,9 +162,10 @@ where
     /// Prepares another try, after a pause if needed.
     async fn try_again(
         &self,
-        Failed { error, again }: Failed,
+        failed: Box<Failed>,
         attempt: &mut Attempt<'_, B>,
     ) -> Result<(), Error> {
+        let Failed { error, again } = *failed;
         let Some(failure) = again else { return Err(error) };
         let has_untried = |retry: &Retry| self.pools.has_untried(retry);
         match attempt.retry.next(failure, self.settings(), has_untried) {
@@ -213,7 +214,7 @@ where
         &self,
         mut lease: Lease<B>,
         attempt: &mut Attempt<'_, B>,
-    ) -> Result<Response<Box<UpstreamBody<B>>>, Failed> {
+    ) -> Result<Response<Box<UpstreamBody<B>>>, Box<Failed>> {
         let start = Instant::now();
         // Bound before the request is sent. Afterwards the endpoint may already have
         // authenticated it.
@@ -257,7 +258,7 @@ where
     }
 
     /// Records the loss of a connection.
-    fn lost(&self, loss: Loss, lease: &Lease<B>, retry: &mut Retry) -> Failed {
+    fn lost(&self, loss: Loss, lease: &Lease<B>, retry: &mut Retry) -> Box<Failed> {
         // Otherwise normal closes of kept connections would eject a healthy address.
         if !loss.excused {
             self.group.failed(lease.address(), Instant::now());
