@@ -138,7 +138,8 @@ impl Position {
     }
 }
 
-/// Array of entries. Only one thread at a time may call what changes it: `insert`, `remove`, `grow`.
+/// Array of entries. Only one thread at a time may call what changes it: `insert`, `remove` and
+/// `grow`.
 #[derive(Debug)]
 pub(super) struct Entries {
     len: AtomicUsize,
@@ -192,37 +193,43 @@ impl Entries {
 
     /// Removes a key if its word is still `word`, or whatever it is. Returns true if it did.
     pub fn remove(&self, key: Tagged, word: Option<u64>) -> bool {
-        let len = self.len();
-        let mut gap = key.home(len);
-        let removed = self.from(gap).find(|entry| {
-            let is_key = entry.fingerprint.load(Ordering::Acquire) == key.fingerprint;
-            gap = if is_key { gap } else { (gap + 1) % len };
-            is_key
-        });
-        let Some(removed) = removed else { return false };
-        match word {
-            Some(word) if !removed.take_if(word) => return false,
-            Some(_) => {}
-            None => drop(removed.take()),
+        let home = key.home(self.len());
+        let found = self
+            .from(home)
+            .enumerate()
+            .find(|(_, entry)| entry.fingerprint.load(Ordering::Acquire) == key.fingerprint);
+        let Some((steps, removed)) = found else { return false };
+        let is_taken = match word {
+            Some(word) => removed.take_if(word),
+            None => {
+                removed.take();
+                true
+            }
+        };
+        if is_taken {
+            self.close(wrap(home + steps, self.len()), removed);
         }
-        self.close(gap, removed);
-        true
+        is_taken
     }
 
     /// Moves keys into a gap, so that none has a free entry between its home and itself (Knuth, The
     /// Art of Computer Programming, volume 3, section 6.4, algorithm R).
-    fn close<'a>(&'a self, mut gap: usize, mut free: &'a Entry) {
+    fn close<'a>(&'a self, gap: usize, mut free: &'a Entry) {
         let len = self.len();
         let mut index = gap;
+        let mut from_gap = 0;
         // The gap itself comes last, so this ends also where no other entry is free.
-        for entry in self.from((gap + 1) % len) {
-            index = (index + 1) % len;
+        for entry in self.from(wrap(gap + 1, len)) {
             let Some(key) = entry.key() else { return };
-            // Distances from the home: a search goes across the end of the array.
-            let distance = |index: usize| (index + len - key.home(len)) % len;
-            if distance(gap) < distance(index) {
+            index = wrap(index + 1, len);
+            from_gap += 1;
+            // A search for the key begins at its home. It passes the gap if the home is as far
+            // away, or farther.
+            let from_home = wrap(index + len - key.home(len), len);
+            if from_gap <= from_home {
                 free.store(key, entry.take());
-                (gap, free) = (index, entry);
+                free = entry;
+                from_gap = 0;
             }
         }
     }
@@ -251,6 +258,12 @@ impl Entries {
     fn segment(&self, segment: usize) -> Option<&[Entry]> {
         self.segments.get(segment)?.get().map(|entries| &**entries)
     }
+}
+
+/// Continues an index below `2 * len` across the end of an array of `len`. A remainder would
+/// divide.
+fn wrap(index: usize, len: usize) -> usize {
+    if index < len { index } else { index - len }
 }
 
 /// Walk over the entries of an array.
