@@ -76,7 +76,7 @@ impl Gate {
         let mut judgement = Judgement::exempt();
         // A single rule needs no look before its charge, because a rejected charge stores nothing.
         if N > 1 {
-            self.run(&mut judgement, &standings, now, None::<&mut Charges<N>>);
+            self.run(&mut judgement, &standings, now, None);
             if judgement.verdict.decision == Decision::Reject {
                 return judgement;
             }

@@ -207,8 +207,9 @@ impl Rule {
     /// Decides about one request and charges it. A delayed request enters the line of its key, as
     /// rule `index` of its holder.
     ///
-    /// A request that passes takes a lock of the table only if its key is new. A delayed request is looked at again
-    /// under the lock of its line, so that places and people of a line are in the same order.
+    /// A request that passes takes a lock of the table only if its key is new. A delayed request is
+    /// looked at again under the lock of its line, so that places and people of a line are in the
+    /// same order.
     pub(super) fn charge(
         &self,
         fingerprint: u64,

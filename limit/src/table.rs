@@ -5,13 +5,13 @@
 //! - Never more than `capacity` keys. A full table evicts the least debt among a few keys and never
 //!   refuses for lack of room (`tests/memory.rs`, `table_full_keeps_its_bound_and_its_offender`). A
 //!   key that was charged since it was chosen stays, unless that happens 64 times in a row. A time
-//!   at or before now carries no information and is the first to be reused. A refused request stores
-//!   nothing.
-//! - No charge is lost, and none is counted for another key, while keys are added, moved and evicted
-//!   (`hot_keys_are_admitted_to_the_last_place_while_keys_come_and_go`, the tests of `stripe.rs` and
-//!   `entries.rs`).
-//! - Memory comes with the keys, 16 bytes an entry. A full table takes 20 to 30 bytes a key; one for
-//!   millions that has few takes more a key, as each stripe in use has 0.7 KiB of its own. No
+//!   at or before now carries no information and is the first to be reused. A refused request
+//!   stores nothing.
+//! - No charge is lost, and none is counted for another key, while keys are added, moved and
+//!   evicted (`hot_keys_are_admitted_to_the_last_place_while_keys_come_and_go`, the tests of
+//!   `stripe.rs` and `entries.rs`).
+//! - Memory comes with the keys, 16 bytes an entry. A full table takes 20 to 30 bytes a key; one
+//!   for millions that has few takes more a key, as each stripe in use has 0.7 KiB of its own. No
 //!   operation touches more than one stripe, and growing moves at most 16,384 keys up to a capacity
 //!   of 2^28, so no pause grows with the table until then.
 //! - A known key is looked up and charged without a lock. A look, and so a reject, writes to no
@@ -137,7 +137,8 @@ impl Table {
 
     fn stripe(&self, key: Tagged) -> &OnceLock<Box<Stripe>> {
         // Fingerprints are keyed hashes: they spread evenly, and a client cannot aim at one stripe.
-        // Their number is a power of two, which the compiler does not know: a remainder would divide.
+        // The number of stripes is a power of two, which the compiler does not know: a remainder
+        // would divide.
         let stripe = key.fingerprint & (self.stripes.len() as u64 - 1);
         &self.stripes[usize::try_from(stripe).unwrap_or(0)]
     }
