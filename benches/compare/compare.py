@@ -82,7 +82,7 @@ def arguments():
     parser.add_argument("--gates", action="store_true", help="count a request of weir, and fail where it costs more than gates.py allows")
     parser.add_argument("--no-counts", action="store_true")
     parser.add_argument("--no-times", action="store_true")
-    parser.add_argument("--out", type=Path, default=peers.HERE / "results", help="the folder raw rounds go to")
+    parser.add_argument("--out", type=Path, default=programs.HERE / "results", help="the folder raw rounds go to")
     parser.add_argument("--markdown", type=Path, metavar="JSON", help="only print the report of an earlier run")
     parser.add_argument("--into", type=Path, metavar="FILE", help="put the report behind the heading `## Results` of this file")
     return parser.parse_args()

@@ -24,7 +24,7 @@ def run(server, scenario, seconds, world):
 def wrk(server, scenario, seconds, world):
     """Requests of HTTP/1.1 over many connections, one after the other on each."""
     headers = [*scenario.headers, *(["Connection: close"] if scenario.close else [])]
-    command = wrk_command(scenario.connections, seconds, "-s", peers.HERE / "count.lua")
+    command = wrk_command(scenario.connections, seconds, "-s", programs.HERE / "count.lua")
     command += [word for header in headers for word in ("-H", header)] + [url(server, scenario)]
     command += ["--", str(scenario.body)] if scenario.body else []
     if scenario.handshakes:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import programs
 
-HERE = Path(__file__).resolve().parent
 PROXY_CORE, LOAD_CORE = "0", "1"
 FILES = {"64k": 64 * 1024, "1m": 1024 * 1024}
 DOWNLOAD = {"16m": 16 * 1024 * 1024}
@@ -110,7 +109,7 @@ def start(name, setup, world, under=(), core=PROXY_CORE):
     `@dir@` in that command is the folder of the proxy."""
     folder = Path(world.base) / f"{name.replace(' ', '-')}-{time.monotonic_ns()}"
     folder.mkdir()
-    port, kind, program = free_port(), name.split()[0], world.programs[name]
+    port, kind, program = free_port(), programs.kind(name), world.programs[name]
     if kind == "relay":
         command, config = [program, port, world.origin.port], ""
     else:
@@ -190,7 +189,7 @@ def start_origin(base, name, sizes, under=()):
 
 
 def write(template, folder, values):
-    text = (HERE / template).read_text()
+    text = (programs.HERE / template).read_text()
     for key, value in values.items():
         text = text.replace(f"@{key}@", str(value))
     path = folder / template

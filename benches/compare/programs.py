@@ -12,13 +12,13 @@ PACKAGES = {
     "openssl": "openssl", "strace": "strace", "valgrind": "valgrind", "taskset": "util-linux",
     "pgrep": "procps", "cc": "gcc libc6-dev",
 }
-# Variables that add a program, its name in the report, and the word its version begins with.
-GIVEN = (
-    ("NGINX", "nginx current", "nginx"),
-    ("TRAINED", "weir trained", "weir"),
-    ("RELEASE", "weir release", "weir"),
-    ("HAPROXY", "haproxy current", "haproxy"),
-)
+# Variables that add a program, and its name in the report.
+GIVEN = {
+    "NGINX": "nginx current",
+    "TRAINED": "weir trained",
+    "RELEASE": "weir release",
+    "HAPROXY": "haproxy current",
+}
 # The order within a round: weir's builds stand in the middle of their peers.
 ORDER = (
     "nginx current", "nginx", "weir", "weir trained", "weir release", "haproxy", "haproxy current",
@@ -43,15 +43,15 @@ def proxies(weir):
         find(program)
     found = {name: find(name) for name in ("nginx", "haproxy")}
     found["weir"] = existing("WEIR", weir, "weir")
-    for variable, name, word in GIVEN:
+    for variable, name in GIVEN.items():
         if path := os.environ.get(variable):
-            found[name] = existing(variable, path, word)
+            found[name] = existing(variable, path, name)
     return {name: found[name] for name in ORDER if name in found}
 
 
-def existing(variable, path, word):
+def existing(variable, path, name):
     """The full path of a program that was given, once it has said that it is one of these."""
-    full = Path(path).resolve()
+    full, word = Path(path).resolve(), kind(name)
     if not os.access(full, os.X_OK):
         raise SystemExit(f"`{path}` is not a program, hint: {variable}=path names a {word}")
     if word not in version(full, VERSION[word]).lower():
@@ -59,9 +59,14 @@ def existing(variable, path, word):
     return str(full)
 
 
+def kind(name):
+    """The program that a name in the report is one of."""
+    return name.split()[0]
+
+
 def given():
     """The variables that add programs to this run, as they stand before the command."""
-    return " ".join(f"{variable}=path" for variable, _, _ in GIVEN if os.environ.get(variable))
+    return " ".join(f"{variable}=path" for variable in GIVEN if os.environ.get(variable))
 
 
 def version(program, flag):
@@ -72,7 +77,7 @@ def version(program, flag):
 
 def versions(programs):
     """The versions of all programs that take part, by name."""
-    found = {name: version(path, VERSION[name.split()[0]]) for name, path in programs.items()}
+    found = {name: version(path, VERSION[kind(name)]) for name, path in programs.items()}
     found = {name: text if name in VERSION else f"{name}: {text}" for name, text in found.items()}
     found["wrk"] = version(find("wrk"), "-v").split(" [")[0]
     return found | {name: version(find(name), VERSION[name]) for name in ("h2load", "openssl")}
