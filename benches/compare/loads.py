@@ -24,12 +24,13 @@ def run(server, scenario, seconds, world):
 def wrk(server, scenario, seconds, world):
     """Requests of HTTP/1.1 over many connections, one after the other on each."""
     headers = [*scenario.headers, *(["Connection: close"] if scenario.close else [])]
-    command = wrk_command(scenario.connections, seconds, "-s", programs.HERE / "count.lua")
+    under = []
+    if scenario.handshakes:
+        under = ["env", f"LD_PRELOAD={world.handshakes}", f"HANDSHAKES={scenario.handshakes}"]
+    script = programs.HERE / "count.lua"
+    command = wrk_command(scenario.connections, seconds, "-s", script, under=under)
     command += [word for header in headers for word in ("-H", header)] + [url(server, scenario)]
     command += ["--", str(scenario.body)] if scenario.body else []
-    if scenario.handshakes:
-        kind = ["env", f"LD_PRELOAD={world.handshakes}", f"HANDSHAKES={scenario.handshakes}"]
-        command = [*command[:3], *kind, *command[3:]]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     # wrk takes whole seconds. It ends in order on an interrupt, and counts the time itself.
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -45,8 +46,8 @@ def wrk(server, scenario, seconds, world):
     return counted | json.loads(errors.splitlines()[-1]) if scenario.handshakes else counted
 
 
-def wrk_command(connections, seconds, *more):
-    program = ["taskset", "-c", peers.LOAD_CORE, programs.find("wrk")]
+def wrk_command(connections, seconds, *more, under=()):
+    program = ["taskset", "-c", peers.LOAD_CORE, *under, programs.find("wrk")]
     return [*program, "-t1", f"-c{connections}", f"-d{math.ceil(seconds) + 1}s", *map(str, more)]
 
 
