@@ -97,8 +97,8 @@ def scenarios(only):
     return [one for one in rounds.SCENARIOS if one.key in wanted]
 
 
-def measure(asked, run, world):
-    """Everything that was asked for, into `run`."""
+def measure(asked, chosen, run, world):
+    """Everything that was asked for, with the times of the chosen scenarios, into `run`."""
     run["configs"] = world.configs
     if not asked.no_counts:
         say("counts")
@@ -108,7 +108,7 @@ def measure(asked, run, world):
     if not asked.no_times:
         say("A/A")
         run["comparisons"].append(rounds.same(world, asked.rounds, asked.seconds))
-        for scenario in scenarios(asked.only):
+        for scenario in chosen:
             say(scenario.title)
             compared(scenario, world.names + ["relay"] * scenario.floor, asked, run, world)
             if scenario.defaults and not asked.quick:
@@ -175,7 +175,7 @@ def main():
     if asked.markdown:
         raw = asked.markdown.resolve()
         return show(json.loads(raw.read_text()), raw, into)
-    scenarios(asked.only)
+    chosen = scenarios(asked.only)
     world = World(asked.weir)
     if asked.gates:
         return check_gates(world)
@@ -190,7 +190,7 @@ def main():
         "versions": programs.versions({name: world.programs[name] for name in world.names}),
     }
     with world:
-        measure(asked, run, world)
+        measure(asked, chosen, run, world)
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{now:%Y-%m-%dT%H%M%SZ}.json"
     path.write_text(json.dumps(run, indent=1))
