@@ -115,7 +115,6 @@ def start(name, setup, world, under=(), core=PROXY_CORE):
     else:
         values = {"port": port, "origin": world.origin.port, "downloads": world.downloads.port, "dir": folder}
         values |= {"rate": setup.rate, "burst": setup.burst}
-        values |= {"scheme": "https" if setup.tls else "http"}
         values |= VALUES[kind](name, setup, folder, world, bool(under))
         path, config = write(TEMPLATES[kind], folder, values)
         command = {
@@ -162,6 +161,7 @@ def haproxy_values(_name, setup, _folder, world, _single):
     tls = f"ssl crt {pair} alpn h2,http/1.1 ssl-min-ver TLSv1.3" if setup.tls else ""
     return {
         "log": "log stdout format raw local0" if logs else "",
+        "scheme": "https" if setup.tls else "http",
         "httplog": "log global\n    option httplog" if logs else "",
         "listen": " ".join([tls, "defer-accept" if setup.deferred else ""]),
     }
