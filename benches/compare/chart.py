@@ -13,22 +13,21 @@ WIDTH, LEFT, COLUMN, EDGE = 560, 142, 58, 16
 HEAD, TITLE, LINE, LANE = 96, 30, 22, 7
 TICKS = (0.5, 0.75, 1, 1.5, 2, 3)
 LOW, HIGH = 0.4, 4.0
-LABELS = {"weir": "weir", "weir trained": "trained", "weir release": "release"}
 CLASSES = {"weir": "plain", "weir trained": "trained", "weir release": "quick"}
 STYLE = (
-    "{card}text{{font:15px ui-sans-serif,system-ui,'Segoe UI',sans-serif;fill:{text}}}"
+    ".card{{fill:{paper};stroke:{border}}}text{{font:15px ui-sans-serif,system-ui,'Segoe UI',sans-serif;fill:{text}}}"
     ".strong{{font-weight:600;fill:{strong};paint-order:stroke;stroke:{paper};stroke-width:5px}}"
     ".grid{{stroke:{grid}}}.one{{stroke:{axis};stroke-width:1.5}}"
     ".plain{{fill:{plain};stroke:{plain}}}.trained{{fill:{trained};stroke:{trained}}}"
     ".quick{{fill:{quick};stroke:{quick}}}text.plain,text.trained,text.quick{{stroke:none}}"
 )
 LIGHT = {
-    "card": ".card{fill:#ffffff;stroke:#d0d7de}", "paper": "#ffffff", "text": "#57606a",
+    "border": "#d0d7de", "paper": "#ffffff", "text": "#57606a",
     "strong": "#1f2328", "grid": "#eaeef2",
     "axis": "#8c959f", "plain": "#0969da", "trained": "#1a7f37", "quick": "#9a6700",
 }
 DARK = {
-    "card": ".card{fill:#0d1117;stroke:#30363d}", "paper": "#0d1117", "text": "#9198a1",
+    "border": "#30363d", "paper": "#0d1117", "text": "#9198a1",
     "strong": "#f0f6fc", "grid": "#21262d",
     "axis": "#6e7681", "plain": "#58a6ff", "trained": "#3fb950", "quick": "#d29922",
 }
@@ -67,7 +66,7 @@ def legend(run, shown):
     yield text(EDGE, 50, f"{run['date'][:10]}, {run['rounds']} rounds. Right of 1: weir is cheaper.")
     x = WIDTH - EDGE - COLUMN * len(shown)
     for build in shown:
-        yield text(x + COLUMN, 72, LABELS[build] if len(shown) > 1 else "ratio", CLASSES[build], "end")
+        yield text(x + COLUMN, 72, build.split()[-1] if len(shown) > 1 else "ratio", CLASSES[build], "end")
         x += COLUMN
 
 
