@@ -82,8 +82,8 @@ def code_each(name, setup, headers, world, requests):
     They are the difference of two whole runs, so that start and end cancel out."""
     # Counts do not depend on a core, so that both runs go on at the same time.
     with ThreadPoolExecutor(2) as pool:
-        numbers = (WARM_UP, WARM_UP + requests)
-        runs = [pool.submit(profile, name, setup, headers, world, number) for number in numbers]
+        sizes = ((peers.LOAD_CORE, WARM_UP), (peers.PROXY_CORE, WARM_UP + requests))
+        runs = [pool.submit(profile, name, setup, headers, world, *size) for size in sizes]
         few, many = (run.result() for run in runs)
     executed = many.executed - few.executed
     # Code that runs for fewer than half of the requests serves timers and growth.
@@ -95,11 +95,10 @@ def code_each(name, setup, headers, world, requests):
     }
 
 
-def profile(name, setup, headers, world, requests):
-    """All that a proxy executed in its whole life with so many requests."""
+def profile(name, setup, headers, world, core, requests):
+    """All that a proxy on this core executed in its whole life with so many requests."""
     under = [programs.find("valgrind"), "--tool=callgrind", "-q", "--callgrind-out-file=@dir@/callgrind.%p"]
     under += ["--dump-instr=yes", "--compress-pos=no", "--compress-strings=no"]
-    core = peers.LOAD_CORE if requests == WARM_UP else peers.PROXY_CORE
     server = world.start(name, setup, under, core)
     asks(server, headers, requests, connection(server, headers))
     server.stop()
