@@ -2,7 +2,7 @@
 # Measures weir beside nginx and HAProxy; docs/benchmarks.md explains the output.
 #
 # Installs missing programs, builds the release binary, and hands all arguments to benches/compare/compare.py:
-#   scripts/bench.sh [--quick] [--rounds N] [--seconds N] [--only S1-32,S3] [--no-counts] [--no-times] [--into docs/benchmarks.md]
+#   scripts/bench.sh [--quick] [--gates] [--rounds N] [--seconds N] [--only S1-32,S3] [--no-counts] [--no-times] [--into docs/benchmarks.md]
 # WEIR=path measures an existing binary. TRAINED=path and RELEASE=path add other builds of weir, NGINX=path and HAPROXY=path
 # a current nginx and HAProxy beside Debian's. FORCE=1 measures although something is being compiled.
 set -euo pipefail
