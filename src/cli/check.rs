@@ -11,6 +11,7 @@ use super::{
 use crate::{
     config::{self, Config, Loaded, Problems, problem::Severity},
     downstream::settings::ListenerSettings,
+    proxy::action::Action,
 };
 
 /// Memory of one key of a zone in a running process, in bytes (docs/limits.md, Memory).
@@ -65,7 +66,12 @@ fn summary(name: &str, loaded: &Loaded) -> String {
     let listeners: Vec<String> = config.listeners.iter().map(listener).collect();
     text += &format!("listeners  {}\n", listeners.join(", "));
     for (index, route) in config.routes.iter().enumerate() {
-        let upstream = &config.upstreams[route.upstream].name;
+        let action = match &route.action {
+            Action::Forward(index) => config.upstreams[*index].name.to_string(),
+            Action::Redirect(redirect) => format!("redirects, {}", redirect.status.as_u16()),
+            Action::Respond(respond) => format!("responds, {}", respond.status.as_u16()),
+            Action::Close => "closes".to_owned(),
+        };
         let zones: Vec<&str> =
             route.limits.iter().map(|(zone, _)| &*config.zones[*zone].name).collect();
         let limits = if zones.is_empty() {
@@ -73,7 +79,7 @@ fn summary(name: &str, loaded: &Loaded) -> String {
         } else {
             format!("limited by {}", zones.join(", "))
         };
-        text += &format!("route      {} -> {upstream}, {limits}\n", loaded.route_as_written(index));
+        text += &format!("route      {} -> {action}, {limits}\n", loaded.route_as_written(index));
     }
     for zone in &config.zones {
         let parts: Vec<String> = zone.key.parts.iter().map(ToString::to_string).collect();

@@ -7,7 +7,7 @@ use super::{
     interpolate::{self, Outside, Process},
     lint::lint,
     problem::{Problems, SourceText, Span},
-    resolve::resolve,
+    resolve::{pattern, resolve},
     schema::File,
     set,
     settings::Config,
@@ -37,17 +37,34 @@ impl Loaded {
     /// outside.
     #[must_use]
     pub fn route_as_written(&self, index: usize) -> String {
-        let Some(route) = self.file.routes.get(index) else { return String::new() };
+        let Some(mut route) = self.file.routes.get(index).cloned() else { return String::new() };
         let place = index.to_string();
-        let written = |key: &str, value: Option<&String>| {
-            let found =
-                self.as_written.iter().find(|(path, _)| path.iter().eq(["routes", &place, key]));
-            found.map(|(_, written)| written).or(value).cloned().unwrap_or_default()
-        };
-        let path = written("path", route.path.as_ref());
-        let path =
-            if path.is_empty() { written("path_exact", route.path_exact.as_ref()) } else { path };
-        written("host", route.host.as_ref()) + &path
+        for (path, written) in &self.as_written {
+            let words: Vec<&str> = path.iter().map(String::as_str).collect();
+            let (key, item) = match words[..] {
+                ["routes", route, key] if route == place => (key, 0),
+                ["routes", route, key, item] if route == place => (key, item.parse().unwrap_or(0)),
+                _ => continue,
+            };
+            let item = |list: &mut Option<Vec<String>>| {
+                list.as_mut()
+                    .and_then(|list| list.get_mut(item))
+                    .map(|item| item.clone_from(written))
+            };
+            let one =
+                |text: &mut Option<String>| text.as_mut().map(|text| text.clone_from(written));
+            let _ = match key {
+                "host" => one(&mut route.host),
+                "path" => one(&mut route.path),
+                "path_exact" => one(&mut route.path_exact),
+                "path_regex" => one(&mut route.path_regex),
+                "hosts" => item(&mut route.hosts),
+                "paths" => item(&mut route.paths),
+                "path_suffix" => item(&mut route.path_suffix),
+                _ => None,
+            };
+        }
+        pattern::name(&route)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
     limit::{RuleSettings, ZoneSettings, client_ip::Trust},
     log::settings::AccessLogSettings,
     proxy::{
+        action::Action,
         header_edits::Edits,
         reject::RejectSettings,
         route::{PathMatching, Pattern},
@@ -67,10 +68,10 @@ pub struct StateSettings {
 pub struct RouteConfig {
     /// Name in logs and keys: the pattern as written.
     pub name: Arc<str>,
-    /// Requests that it takes.
-    pub pattern: Pattern,
-    /// Index of its upstream in [`Config::upstreams`].
-    pub upstream: usize,
+    /// Requests that it takes: one pattern for each of its hosts and paths.
+    pub patterns: Vec<Pattern>,
+    /// Action; an upstream is its index in [`Config::upstreams`].
+    pub action: Action<usize>,
     /// Rules in order: index of the zone in [`Config::zones`], and settings.
     pub limits: Vec<(usize, RuleSettings)>,
     /// Form of rejects.

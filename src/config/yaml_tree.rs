@@ -71,8 +71,13 @@ impl Node {
 
     /// Keys, if this is a map.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
-        let entries = if let Value::Map(entries) = &self.value { entries.as_slice() } else { &[] };
-        entries.iter().map(|entry| entry.key.as_str())
+        self.entries().iter().map(|entry| entry.key.as_str())
+    }
+
+    /// Entries, if this is a map.
+    #[must_use]
+    pub fn entries(&self) -> &[MappingEntry] {
+        if let Value::Map(entries) = &self.value { entries } else { &[] }
     }
 
     /// Value at an index, if this is a list with it.

@@ -227,7 +227,7 @@ mod tests {
             let mut loaded = crate::config::parse("test", text, &[])?;
             loaded.config.listeners.clear();
             // An upstream that does not exist, which no file can express.
-            loaded.config.routes[0].upstream = 99;
+            loaded.config.routes[0].action = crate::proxy::action::Action::Forward(99);
             Ok(loaded)
         }));
         assert!(

@@ -20,8 +20,8 @@ use crate::{
 };
 
 /// Placeholders in values, as written.
-pub const PLACEHOLDERS: [&str; 5] =
-    ["{client_ip}", "{host}", "{request_id}", "{route}", "{scheme}"];
+pub const PLACEHOLDERS: [&str; 7] =
+    ["{client_ip}", "{host}", "{path}", "{query}", "{request_id}", "{route}", "{scheme}"];
 
 /// Kind of edited messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,10 @@ pub struct EditContext<'a> {
     pub client: IpAddr,
     /// `{host}`: requested host, lower case, without a port.
     pub host: &'a str,
+    /// `{path}`: path as received.
+    pub path: &'a str,
+    /// `{query}`: query as received with its `?`; empty without one.
+    pub query: &'a str,
     /// `{request_id}`: the `id` of the log line.
     pub request_id: &'a RequestId,
     /// `{route}`: name of the route.
@@ -70,6 +74,8 @@ enum Piece {
     Text(String),
     ClientIp,
     Host,
+    Path,
+    Query,
     RequestId,
     Route,
     Scheme,
@@ -212,7 +218,10 @@ impl Template {
     }
 
     /// Renders the value for one request.
-    fn render(&self, facts: &EditContext<'_>) -> Result<HeaderValue, Error> {
+    ///
+    /// # Errors
+    /// [`Kind::ProxyInternalError`] when it is not a field value, which no placeholder of weir causes.
+    pub fn render(&self, facts: &EditContext<'_>) -> Result<HeaderValue, Error> {
         match &self.0 {
             Kept::Constant(value) => Ok(value.clone()),
             Kept::RequestId => Ok(facts.request_id.value()),
@@ -243,6 +252,8 @@ impl Piece {
         Some(match placeholder {
             "client_ip" => Self::ClientIp,
             "host" => Self::Host,
+            "path" => Self::Path,
+            "query" => Self::Query,
             "request_id" => Self::RequestId,
             "route" => Self::Route,
             "scheme" => Self::Scheme,
@@ -255,6 +266,8 @@ impl Piece {
             Self::Text(text) => value.extend_from_slice(text.as_bytes()),
             Self::ClientIp => write_address(value, facts.client.to_canonical()),
             Self::Host => value.extend_from_slice(facts.host.as_bytes()),
+            Self::Path => value.extend_from_slice(facts.path.as_bytes()),
+            Self::Query => value.extend_from_slice(facts.query.as_bytes()),
             Self::RequestId => {
                 value.extend_from_slice(facts.request_id.text(&mut Digits::default()));
             }
@@ -303,6 +316,8 @@ mod tests {
         let facts = EditContext {
             client: IpAddr::from([192, 0, 2, 1]),
             host: "a.test",
+            path: "/x/y",
+            query: "?q=1",
             request_id: &RequestId::Received(HeaderValue::from_static("77")),
             route: "a.test/x",
             scheme: "https",
@@ -322,6 +337,7 @@ mod tests {
             ),
             ("{{\"id\": \"{request_id}\"}}", "{\"id\": \"77\"}"),
             ("{{{host}}}", "{a.test}"),
+            ("https://{host}{path}{query}", "https://a.test/x/y?q=1"),
         ] {
             assert_eq!(rendered(text).as_deref(), Ok(value), "{text}");
         }
@@ -386,6 +402,8 @@ mod tests {
         let facts = EditContext {
             client: IpAddr::from([0; 4]),
             host: "",
+            path: "/",
+            query: "",
             request_id: &nobody,
             route: "",
             scheme: "http",

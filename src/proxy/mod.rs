@@ -7,7 +7,9 @@ use http_body::Body;
 use http_body_util::Either;
 
 use self::{
+    action::Action,
     context::RequestContext,
+    header_edits::EditContext,
     peer::Peer,
     redirect::elsewhere,
     route::{PathMatching, RouteTable},
@@ -43,6 +45,7 @@ use crate::{
     runtime::{clock::Clock, release_timer::ReleaseTimer},
 };
 
+pub mod action;
 mod admission;
 mod context;
 pub mod header_edits;
@@ -165,10 +168,13 @@ impl Proxy {
         let subject = route.subject(client, &target, &path, &method, &head.headers);
         let upgrade = checked(head, &route, visit)?;
         self.admit(&route, &subject, visit, record).await?;
+        let Action::Forward(upstream) = &route.action else {
+            return respond_itself(&route, &facts(&target, &route, visit, record));
+        };
 
         let mut body = visit.body.take().unwrap_or_default();
         self.collect(&mut body, &route, visit).await?;
-        let default_authority = default_authority(&target, route.upstream.settings())?;
+        let default_authority = default_authority(&target, upstream.settings())?;
         let identity = Identity {
             peer: &visit.peer.value,
             client: (client != visit.peer.address).then_some(client),
@@ -179,23 +185,22 @@ impl Proxy {
             scheme: visit.peer.transport.scheme(),
             request_id: &record.entry.id,
         };
-        let crossing = crossing(&head.headers, &identity, upgrade.as_ref(), &route);
+        let crossing = crossing(&head.headers, &identity, upgrade.as_ref(), upstream.settings());
         let fields =
-            edited(crossing, &route.request_edits, &facts(&target.host, &route, visit, record))?;
+            edited(crossing, &route.request_edits, &facts(&target, &route, visit, record))?;
         let preference = EncodingPreference::of(&route.compress, &head.method, &head.headers);
         let outbound = Outbound { method: &head.method, target: &target.path_and_query, fields };
-        let name = Some(Arc::clone(&route.upstream.settings().name));
+        let name = Some(Arc::clone(&upstream.settings().name));
         let story =
             record.entry.upstream.insert(UpstreamStory { name, ..UpstreamStory::default() });
-        let response = route
-            .upstream
+        let response = upstream
             .forward(&outbound, &mut body, visit.caller(client), &visit.upload.progress, story)
             .await
             .map_err(|error| attribute_failure(error, &visit.upload))?;
         let mut response = passed_on(response, upgrade.as_ref(), visit)?;
         route
             .response_edits
-            .apply(&mut response.head.headers, &facts(&target.host, &route, visit, record))?;
+            .apply(&mut response.head.headers, &facts(&target, &route, visit, record))?;
         Ok(compress::code(response, preference.as_ref(), &self.coders).map(Either::Right))
     }
 
@@ -217,6 +222,17 @@ impl Proxy {
             record.entry.id = RequestId::Received(id);
         }
     }
+}
+
+/// Response of an action that needs no upstream.
+fn respond_itself(route: &Route, facts: &EditContext<'_>) -> Result<Response<ResponseBody>, Stop> {
+    let mut response = match &route.action {
+        Action::Redirect(redirect) => redirect.response(facts)?,
+        Action::Respond(respond) => respond.response(facts)?,
+        Action::Close | Action::Forward(_) => return Err(Stop::Closed),
+    };
+    route.response_edits.apply(&mut response.head.headers, facts)?;
+    Ok(response.map(Either::Left))
 }
 
 /// Refuses, before it is charged or waits, a request whose head alone is wrong; returns the

@@ -1,11 +1,15 @@
-//! Route of a request: the most specific host, then the longest path, among the routes whose
-//! methods match.
+//! Route of a request: the most specific host, then the path, among the routes whose methods match.
+//! Of the paths an exact one comes first, then expressions and endings in the order of the file, then
+//! the longest prefix. A prefix that is longest and stands `over_regex` comes before expressions.
 //!
 //! Guarantee: matching compares bytes. The caller passes path and host in their normal form
 //! (`limit/src/normal_form.rs`), or, with `path_matching: raw`, the path as received. A prefix
 //! matches on segment boundaries only: `/api` takes `/api` and `/api/x`, never `/apiary`.
 
+use std::fmt;
+
 use http::Method;
+use regex::bytes::{Regex, RegexBuilder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -24,8 +28,11 @@ pub enum PathMatching {
 const USUAL: [Method; 6] =
     [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH];
 
+/// Limit on the size of a compiled expression, in bytes.
+const MAX_REGEX: usize = 256 * 1024;
+
 /// Hosts of a route.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HostPattern {
     /// Every host.
     Any,
@@ -42,7 +49,16 @@ pub enum PathPattern {
     Prefix(String),
     /// This path only.
     Exact(String),
+    /// Paths in which the expression matches anywhere.
+    Regex(PathRegex),
+    /// Paths that end so.
+    Suffix(String),
 }
+
+/// Expression over paths, matched in linear time, byte by byte and without Unicode classes: a path in
+/// its normal form is ASCII.
+#[derive(Clone)]
+pub struct PathRegex(Regex);
 
 /// Requests that a route takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +67,46 @@ pub struct Pattern {
     pub host: HostPattern,
     /// Paths of the route.
     pub path: PathPattern,
+    /// Where this prefix is the longest one, expressions and endings are not tried.
+    pub over_regex: bool,
     /// Methods; empty means every method, and GET includes HEAD (RFC 9110, section 9.3.2).
     pub methods: Vec<Method>,
+}
+
+impl PathRegex {
+    /// Compiles an expression.
+    ///
+    /// # Errors
+    /// When it is not one, or larger than [`MAX_REGEX`].
+    pub fn new(text: &str) -> Result<Self, regex::Error> {
+        RegexBuilder::new(text).unicode(false).size_limit(MAX_REGEX).build().map(Self)
+    }
+
+    /// Text as written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// The compiled expression.
+    #[must_use]
+    pub fn regex(&self) -> &Regex {
+        &self.0
+    }
+}
+
+impl PartialEq for PathRegex {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for PathRegex {}
+
+impl fmt::Debug for PathRegex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PathRegex({})", self.as_str())
+    }
 }
 
 impl HostPattern {
@@ -61,6 +115,13 @@ impl HostPattern {
             Self::Any => true,
             Self::Below(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
             Self::Exact(name) => host == name,
+        }
+    }
+
+    fn text(&self) -> &str {
+        match self {
+            Self::Any => "",
+            Self::Below(text) | Self::Exact(text) => text,
         }
     }
 
@@ -79,24 +140,38 @@ impl PathPattern {
     fn matches(&self, path: &str) -> bool {
         match self {
             Self::Exact(exact) => path == exact,
-            Self::Prefix(prefix) => path.strip_prefix(prefix.as_str()).is_some_and(|rest| {
-                rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/')
-            }),
+            Self::Prefix(prefix) => below(path, prefix).is_some(),
+            Self::Regex(regex) => regex.0.is_match(path.as_bytes()),
+            Self::Suffix(suffix) => path.ends_with(suffix.as_str()),
         }
     }
 
-    /// Returns true if this path equals the other one or is above it.
-    fn is_above(&self, other: &Self) -> bool {
-        let (Self::Prefix(text) | Self::Exact(text)) = other;
-        self.matches(text)
+    /// Returns true for an expression or an ending.
+    #[must_use]
+    pub fn is_expression(&self) -> bool {
+        matches!(self, Self::Regex(_) | Self::Suffix(_))
     }
 
-    /// A longer path comes before a shorter one, and of the same text the exact one first.
-    fn weight(&self) -> (usize, u8) {
+    /// The order of this file's head.
+    fn weight(&self) -> (u8, usize) {
         match self {
-            Self::Prefix(prefix) => (prefix.len(), 0),
-            Self::Exact(exact) => (exact.len(), 1),
+            Self::Exact(_) => (2, 0),
+            // All alike: a stable sort keeps them in the order of the file.
+            Self::Regex(_) | Self::Suffix(_) => (1, 0),
+            Self::Prefix(prefix) => (0, prefix.len()),
         }
+    }
+}
+
+/// Returns what follows a prefix in a path, which is nothing or begins with a slash; none if the path
+/// is not below the prefix.
+#[must_use]
+pub fn below<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
+    let rest = path.strip_prefix(prefix)?;
+    match prefix.ends_with('/') {
+        // The slash belongs to both.
+        true => path.get(prefix.len() - 1..),
+        false => Some(rest).filter(|rest| rest.is_empty() || rest.starts_with('/')),
     }
 }
 
@@ -120,12 +195,17 @@ impl Pattern {
             _ => false,
         };
         let path = match (&self.path, &other.path) {
+            (PathPattern::Prefix(root), _) if root == "/" => true,
             (
                 wide @ PathPattern::Prefix(_),
                 PathPattern::Prefix(narrow) | PathPattern::Exact(narrow),
             ) => wide.matches(narrow),
-            (PathPattern::Exact(one), PathPattern::Exact(other)) => one == other,
-            (PathPattern::Exact(_), PathPattern::Prefix(_)) => false,
+            (
+                wide @ (PathPattern::Regex(_) | PathPattern::Suffix(_)),
+                PathPattern::Exact(narrow),
+            ) => wide.matches(narrow),
+            // Which paths two expressions share is not decided here.
+            (one, other) => one == other,
         };
         let methods = self.methods.is_empty()
             || (!other.methods.is_empty() && other.methods.iter().all(|method| self.takes(method)));
@@ -145,7 +225,7 @@ pub enum NoRoute {
 /// Route of a request in another reading of its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading<'a, T> {
-    /// The chosen route, or one whose path is above that of the chosen one.
+    /// The chosen route, or one that takes the path too but comes later, like one above it.
     Above(&'a T),
     /// Another route.
     Beside,
@@ -163,8 +243,12 @@ impl<T> RouteTable<T> {
     /// Orders the routes; of two with equal weight the first stays first.
     #[must_use]
     pub fn new(mut entries: Vec<(Pattern, T)>) -> Self {
-        entries.sort_by_key(|(pattern, _)| {
-            std::cmp::Reverse((pattern.host.weight(), pattern.path.weight()))
+        // The patterns of one host stay together: an expression is compared with its prefixes.
+        entries.sort_by(|(one, _), (other, _)| {
+            let (one_host, other_host) = (&one.host, &other.host);
+            let hosts = other_host.weight().cmp(&one_host.weight());
+            let hosts = hosts.then_with(|| one_host.text().cmp(other_host.text()));
+            hosts.then_with(|| other.path.weight().cmp(&one.path.weight()))
         });
         Self { entries }
     }
@@ -183,27 +267,36 @@ impl<T> RouteTable<T> {
     /// [`NoRoute`] says whether only the method did not match.
     pub fn entry(&self, host: &str, path: &str, method: &Method) -> Result<&(Pattern, T), NoRoute> {
         let mut nearest = NoRoute::NotFound;
+        // The first expression that matches. The longest prefix of the same host may precede it.
+        let mut expression: Option<&(Pattern, T)> = None;
         for entry in &self.entries {
-            if entry.0.host.matches(host) && entry.0.path.matches(path) {
-                if entry.0.takes(method) {
-                    return Ok(entry);
-                }
+            let (pattern, _) = entry;
+            if let Some(found) = expression.filter(|(found, _)| found.host != pattern.host) {
+                return Ok(found);
+            }
+            // One expression is enough, the others need not be tried.
+            let is_expression = pattern.path.is_expression();
+            if is_expression && expression.is_some()
+                || !pattern.host.matches(host)
+                || !pattern.path.matches(path)
+            {
+                continue;
+            }
+            if !pattern.takes(method) {
                 nearest = NoRoute::MethodNotAllowed;
+            } else if is_expression {
+                expression = Some(entry);
+            } else {
+                return Ok(expression.filter(|_| !pattern.over_regex).unwrap_or(entry));
             }
         }
-        Err(nearest)
+        expression.ok_or(nearest)
     }
 
-    /// Route of a request that takes `chosen`, if its path were read as `reading`.
-    pub fn read(
-        &self,
-        chosen: &Pattern,
-        host: &str,
-        reading: &str,
-        method: &Method,
-    ) -> Reading<'_, T> {
+    /// Route of a request for `path`, if its path were read as `reading`.
+    pub fn read(&self, host: &str, path: &str, reading: &str, method: &Method) -> Reading<'_, T> {
         match self.entry(host, reading, method) {
-            Ok((other, route)) if other.path.is_above(&chosen.path) => Reading::Above(route),
+            Ok((other, route)) if other.path.matches(path) => Reading::Above(route),
             Ok(_) => Reading::Beside,
             Err(_) => Reading::Nowhere,
         }
@@ -239,17 +332,25 @@ impl<T> RouteTable<T> {
 mod tests {
     use crate::proxy::route::*;
 
-    fn pattern(host: &str, path: &str, methods: &[Method]) -> Pattern {
+    /// A path as nginx writes it, and `* .css` for an ending.
+    fn pattern(host: &str, given: &str, methods: &[Method]) -> Pattern {
         let host = match host {
             "" => HostPattern::Any,
             host if host.starts_with("*.") => HostPattern::Below(host[1..].to_owned()),
             host => HostPattern::Exact(host.to_owned()),
         };
-        let path = match path.strip_prefix('=') {
+        let path = match given.strip_prefix('=') {
             Some(exact) => PathPattern::Exact(exact.to_owned()),
-            None => PathPattern::Prefix(path.to_owned()),
+            None => match given.split_once(' ') {
+                Some(("~", regex)) => {
+                    PathPattern::Regex(PathRegex::new(regex).expect("an expression"))
+                }
+                Some(("*", suffix)) => PathPattern::Suffix(suffix.to_owned()),
+                Some(("^~", prefix)) => PathPattern::Prefix(prefix.to_owned()),
+                _ => PathPattern::Prefix(given.to_owned()),
+            },
         };
-        Pattern { host, path, methods: methods.to_vec() }
+        Pattern { host, over_regex: given.starts_with("^~ "), path, methods: methods.to_vec() }
     }
 
     fn table() -> RouteTable<&'static str> {
@@ -284,6 +385,49 @@ mod tests {
     }
 
     #[test]
+    fn route_expression_comes_after_exact_and_before_prefix() {
+        let table = RouteTable::new(vec![
+            (pattern("", "/", &[]), "all"),
+            (pattern("", "~ \\.php$", &[]), "php"),
+            (pattern("", "* .css", &[]), "css"),
+            (pattern("", "~ ^/a.*s$", &[]), "late"),
+            (pattern("", "/a", &[]), "a"),
+            (pattern("", "=/a/x.php", &[]), "exact"),
+            (pattern("", "^~ /raw", &[]), "raw"),
+            (pattern("", "/raw/deep", &[]), "deep"),
+            (pattern("", "~ ^/post", &[Method::POST]), "post"),
+            (pattern("a.test", "/b", &[]), "host"),
+            (pattern("a.test", "~ x$", &[]), "host x"),
+        ]);
+        for (host, path, expected) in [
+            ("", "/a/x.php", "exact"),
+            ("", "/a/y.php", "php"),
+            ("", "/a/y.css", "css"),
+            ("", "/a/ys", "late"),
+            ("", "/a/y", "a"),
+            ("", "/raw/y.php", "raw"),
+            ("", "/raw/deep/y.php", "php"),
+            ("", "/post", "all"),
+            ("a.test", "/b/y.php", "host"),
+            ("a.test", "/y.php", "php"),
+            ("a.test", "/b/x", "host x"),
+            ("a.test", "/x", "host x"),
+        ] {
+            assert_eq!(table.find(host, path, &Method::GET), Ok(&expected), "{host}{path}");
+        }
+        assert_eq!(table.find("", "/post", &Method::POST), Ok(&"post"));
+    }
+
+    #[test]
+    fn below_keeps_the_slash() {
+        assert_eq!(below("/api/x", "/api"), Some("/x"));
+        assert_eq!(below("/api", "/api"), Some(""));
+        assert_eq!(below("/api/x", "/api/"), Some("/x"));
+        assert_eq!(below("/apiary", "/api"), None);
+        assert_eq!(below("/x", "/"), Some("/x"));
+    }
+
+    #[test]
     fn route_missing_path_differs_from_missing_method() {
         let table = RouteTable::new(vec![(pattern("", "/a", &[Method::GET]), ())]);
         assert_eq!(table.find("x", "/a", &Method::POST), Err(NoRoute::MethodNotAllowed));
@@ -298,10 +442,7 @@ mod tests {
             (pattern("", "/private", &[]), "private"),
             (pattern("", "/private/open", &[]), "open"),
         ]);
-        let read = |path: &str, reading: &str| {
-            let chosen = &table.entry("a", path, &Method::GET).expect("a route").0;
-            table.read(chosen, "a", reading, &Method::GET)
-        };
+        let read = |path: &str, reading: &str| table.read("a", path, reading, &Method::GET);
         assert_eq!(read("/private", "/%70rivate"), Reading::Above(&"all"));
         assert_eq!(read("/private/open", "/private/x/../open"), Reading::Above(&"private"));
         assert_eq!(read("/private", "/private/x/.."), Reading::Above(&"private"));
@@ -311,9 +452,8 @@ mod tests {
             (pattern("", "/a", &[]), ()),
             (pattern("", "/post", &[Method::POST]), ()),
         ]);
-        let chosen = &table.entry("a", "/a", &Method::GET).expect("a route").0;
         assert_eq!(
-            table.read(chosen, "a", "/post", &Method::GET),
+            table.read("a", "/a", "/post", &Method::GET),
             Reading::Nowhere,
             "no route takes that method there"
         );

@@ -57,7 +57,7 @@ impl Proxy {
     ) -> Result<(Rc<Route>, Cow<'a, str>), Stop> {
         let (host, path) = (&*target.host, self.path(target)?);
         let found = self.routes.entry(host, &path, method);
-        let (pattern, route) = found.map_err(|nearest| match nearest {
+        let (_, route) = found.map_err(|nearest| match nearest {
             NoRoute::NotFound => {
                 Stop::Failed(Error::new(Kind::NoRoute, "no route matches this host and path"))
             }
@@ -71,7 +71,7 @@ impl Proxy {
                 normal_form::other_readings(target.path_and_query.path()).map_err(refused)?;
             let strays = |reading: Cow<'_, str>| {
                 let same_path = || normal_form::path(&reading).is_ok_and(|form| form == *normal);
-                match self.routes.read(pattern, host, &reading, method) {
+                match self.routes.read(host, normal, &reading, method) {
                     Reading::Above(other) => !guards_as(route, other, same_path),
                     Reading::Beside => true,
                     Reading::Nowhere => false,

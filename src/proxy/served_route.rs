@@ -4,7 +4,7 @@ use std::{net::IpAddr, rc::Rc, sync::Arc};
 
 use http::{HeaderName, Method, header};
 
-use super::{header_edits::Edits, reject::Reject};
+use super::{action::Action, header_edits::Edits, reject::Reject};
 use crate::{
     compress::negotiate::Coding,
     downstream::upload::RequestBody,
@@ -21,8 +21,8 @@ pub struct Route {
     pub gate: Gate,
     /// Header fields that the rules count by.
     pub counted: Vec<HeaderName>,
-    /// Upstream to forward to.
-    pub upstream: Rc<Upstream<RequestBody>>,
+    /// Action, after the limits.
+    pub action: Action<Rc<Upstream<RequestBody>>>,
     /// Form of rejects.
     pub reject: Reject,
     /// Limit on the request body, in bytes.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use http_body_util::Full;
 
-use super::{reply, served_route::Route};
+use super::{reject, reply, served_route::Route};
 use crate::{
     downstream::upload::UploadState,
     http::{
@@ -24,6 +24,8 @@ pub enum Stop {
     Failed(Error),
     /// No route takes its method; these methods are allowed.
     MethodNotAllowed(HeaderValue),
+    /// The route closes the connection without a response.
+    Closed,
     /// A rule rejected it.
     Rejected(Rc<Route>, Verdict),
 }
@@ -72,6 +74,10 @@ pub fn rescue(
             let mut response = reply::failure(&error, accept);
             response.head.headers.set(KnownName::Allow, &methods);
             Ok(response)
+        }
+        Stop::Closed => {
+            record.closes(reject::closed());
+            Err(Closed)
         }
         Stop::Rejected(route, verdict) => {
             let (rules, fault) = (route.gate.rules(), record.key_fault());

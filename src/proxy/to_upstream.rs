@@ -24,10 +24,10 @@ pub fn crossing<'a>(
     received: &'a HeaderList,
     identity: &Identity<'a>,
     upgrade: Option<&'a HeaderValue>,
-    route: &Route,
+    upstream: &UpstreamSettings,
 ) -> ForwardedFields<'a> {
     let mut crossing = ForwardedFields::of(received, identity, upgrade);
-    if route.upstream.settings().protocol == Protocol::Http2 && wants_trailers(received) {
+    if upstream.protocol == Protocol::Http2 && wants_trailers(received) {
         crossing.accept_trailers();
     }
     crossing
@@ -68,14 +68,16 @@ pub fn default_authority(
 
 /// Values of the placeholders of edits.
 pub fn facts<'a>(
-    host: &'a str,
+    target: &'a Target,
     route: &'a Route,
     visit: &RequestContext<'_>,
     record: &'a Record,
 ) -> EditContext<'a> {
     EditContext {
         client: record.entry.client,
-        host,
+        host: &target.host,
+        path: target.path_and_query.path(),
+        query: target.query_with_mark(),
         request_id: &record.entry.id,
         route: &route.name,
         scheme: visit.peer.transport.scheme(),

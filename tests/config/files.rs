@@ -172,7 +172,7 @@ fn numbers_and_flags_may_come_from_outside_within_brackets() {
         (loaded.config.zones[0].key.ipv4_prefix, loaded.config.routes[0].reject.status),
         (24, 429)
     );
-    assert_eq!(loaded.config.routes[0].pattern.path, PathPattern::Prefix("/true".to_owned()));
+    assert_eq!(loaded.config.routes[0].patterns[0].path, PathPattern::Prefix("/true".to_owned()));
     for (limit, told) in [
         ("burst: \"${WORD}\"", "hint: it must be digits, without a unit or a point"),
         ("burst: \"20\"", "hint: leave the quotes out: `20`"),
@@ -448,8 +448,11 @@ fn words_become_what_they_name() {
     let names: Vec<&str> = config.zones.iter().map(|zone| &*zone.name).collect();
     assert_eq!(names, ["login", "per_client", "site"]);
     let login = &config.routes[0];
-    assert_eq!((&*login.name, login.reject.status, login.upstream), ("/login", 429, 0));
-    assert_eq!(login.pattern.methods, [http::Method::POST]);
+    assert_eq!(
+        (&*login.name, login.reject.status, login.action.upstream()),
+        ("/login", 429, Some(&0))
+    );
+    assert_eq!(login.patterns[0].methods, [http::Method::POST]);
     let wait = Some(Millis(30_000));
     assert_eq!(
         login.limits[0],
@@ -461,8 +464,8 @@ fn words_become_what_they_name() {
     );
     let api = load(Path::new("config/examples/api-keys.yaml"), &[]).expect("it loads").config;
     assert_eq!(&*api.routes[0].name, "api.example.com/v1/search");
-    assert_eq!(api.routes[0].pattern.host, HostPattern::Exact("api.example.com".to_owned()));
-    assert_eq!(api.routes[1].pattern.path, PathPattern::Prefix("/v1".to_owned()));
+    assert_eq!(api.routes[0].patterns[0].host, HostPattern::Exact("api.example.com".to_owned()));
+    assert_eq!(api.routes[1].patterns[0].path, PathPattern::Prefix("/v1".to_owned()));
     assert_eq!(api.upstreams[0].endpoints[0].to_string(), "127.0.0.1:8000");
 }
 
@@ -473,7 +476,8 @@ fn config_same_inline_upstream_is_one_upstream() {
     let routes: String =
         routes.map(|(index, to)| format!("- {{ path: /{index}, upstream: '{to}' }}\n")).collect();
     let config = fine(&format!("{text}{routes}")).config;
-    let upstreams: Vec<usize> = config.routes.iter().map(|route| route.upstream).collect();
+    let upstreams: Vec<usize> =
+        config.routes.iter().filter_map(|route| route.action.upstream().copied()).collect();
     assert_eq!(upstreams, [1, 1, 0, 2]);
 }
 
@@ -505,7 +509,10 @@ fn config_secret_is_used_and_never_shown() {
     let loaded = fine(&format!(
         "listeners: [ ':1' ]\nroutes: [ {{ path: \"{reference}\", upstream: 'http://a:1' }} ]"
     ));
-    assert_eq!(loaded.config.routes[0].pattern.path, PathPattern::Prefix("/hush-4711".to_owned()));
+    assert_eq!(
+        loaded.config.routes[0].patterns[0].path,
+        PathPattern::Prefix("/hush-4711".to_owned())
+    );
     let shown = show(&loaded);
     assert!(shown.contains(&reference) && !shown.contains("hush"), "{shown}");
     assert_eq!(show(&fine(&shown)), shown);
@@ -536,6 +543,8 @@ fn codings_and_edits_are_as_written_and_none_by_default() {
         let facts = EditContext {
             client: [192, 0, 2, 1].into(),
             host: "a.test",
+            path: "/",
+            query: "",
             request_id: &id,
             route: "/",
             scheme: "https",

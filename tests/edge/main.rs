@@ -4,6 +4,7 @@
 use weir_test::{certificates, decode, frames, harness, http2_endpoint, recorder};
 
 mod access_line;
+mod actions;
 mod blocks;
 mod buffer;
 mod bytes;
@@ -50,6 +51,7 @@ mod proxy_loop;
 mod regression;
 mod response_limits;
 mod retries;
+mod routes;
 mod silent_close;
 mod spellings;
 mod tables;

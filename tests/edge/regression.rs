@@ -241,7 +241,8 @@ fn r015_a_pattern_was_taken_for_a_path() {
 async fn r020_another_spelling_passed_the_limit() {
     let mut limited = config(&["1r/m"]);
     let everything = limited.routes[0].clone();
-    limited.routes[0].pattern.path = weir::proxy::route::PathPattern::Prefix("/login".to_owned());
+    limited.routes[0].patterns[0].path =
+        weir::proxy::route::PathPattern::Prefix("/login".to_owned());
     limited.routes.push(weir::config::RouteConfig { limits: Vec::new(), ..everything });
     harness::on_edge_of(limited, |edge| async move {
         let ask =
@@ -301,7 +302,7 @@ async fn r023_a_missing_part_had_a_time() {
 #[tokio::test(start_paused = true)]
 async fn r024_405_had_no_allow() {
     let mut getting = config(&[]);
-    getting.routes[0].pattern.methods = vec![http::Method::GET];
+    getting.routes[0].patterns[0].methods = vec![http::Method::GET];
     harness::on_edge_of(getting, |edge| async move {
         let ask =
             |method: &str| format!("{method} / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
@@ -410,7 +411,7 @@ fn r041_debts_of_one_key_were_those_of_another() {
 #[tokio::test(start_paused = true)]
 async fn r027_a_method_in_lower_case_passed_the_limit() {
     let mut limited = config(&["1r/m"]);
-    limited.routes[0].pattern.methods = vec![http::Method::POST];
+    limited.routes[0].patterns[0].methods = vec![http::Method::POST];
     limited
         .routes
         .push(weir::config::RouteConfig { limits: Vec::new(), ..config(&[]).routes[0].clone() });
@@ -753,7 +754,7 @@ async fn r084_a_padded_chunk_size_cut_the_response() {
 async fn r100_a_reading_of_url_parsers_passed_the_limit() {
     let mut limited = config(&["1r/m"]);
     let everything = limited.routes[0].clone();
-    limited.routes[0].pattern.path =
+    limited.routes[0].patterns[0].path =
         weir::proxy::route::PathPattern::Prefix("/api/login".to_owned());
     limited.routes.push(weir::config::RouteConfig { limits: Vec::new(), ..everything });
     harness::on_edge_of(limited, |edge| async move {
@@ -777,7 +778,7 @@ async fn r100_a_reading_of_url_parsers_passed_the_limit() {
 async fn r101_the_limit_of_a_route_above_was_passed() {
     let mut limited = config(&["1r/m"]);
     let mut free = limited.routes[0].clone();
-    free.pattern.path = weir::proxy::route::PathPattern::Prefix("/static".to_owned());
+    free.patterns[0].path = weir::proxy::route::PathPattern::Prefix("/static".to_owned());
     free.limits.clear();
     limited.routes.push(free);
     harness::on_edge_of(limited, |edge| async move {

@@ -14,7 +14,7 @@ use crate::{
         schema::Amount,
     },
     limit::rate::parse_period,
-    runtime::hint::{Hinted, hinted},
+    runtime::hint::{Hinted, HintedError, hinted},
 };
 
 /// Longest time that can be configured.
@@ -118,6 +118,29 @@ impl Collector<'_> {
                 *range.start()
             }
         }
+    }
+
+    /// Parses a list called `key` that must have an entry, and none twice.
+    pub fn listed<T: PartialEq>(
+        &mut self,
+        spot: Location<'_>,
+        key: &str,
+        texts: &[String],
+        read: impl Fn(&String) -> Result<T, HintedError>,
+    ) -> Vec<T> {
+        if texts.is_empty() {
+            self.refuse(spot, hinted(format!("`{key}` is empty"), "write at least one entry"));
+        }
+        let mut found = Vec::with_capacity(texts.len());
+        for (index, text) in texts.iter().enumerate() {
+            let Some(entry) = self.take(spot.item(index), read(text)) else { continue };
+            if found.contains(&entry) {
+                let message = format!("`{text}` is in `{key}` twice");
+                self.refuse(spot.item(index), hinted(message, "keep one of them"));
+            }
+            found.push(entry);
+        }
+        found
     }
 
     /// Parses a list of networks, with a warning for bits behind a prefix, which mean nothing.

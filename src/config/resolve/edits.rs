@@ -1,5 +1,7 @@
 //! Header edits: names that may be edited, and values that are field values.
 
+use std::collections::BTreeMap;
+
 use http::{HeaderName, header};
 
 use super::{collector::Collector, location::Location};
@@ -18,9 +20,20 @@ pub fn edits(
     message: Message,
 ) -> Edits {
     let remove = removed(judge, spot.key("remove"), &written.remove, message);
+    let set = set_in(judge, spot.key("set"), &written.set, &remove, message);
+    Edits::new(remove, set)
+}
+
+/// Resolves fields to set. None of them may be among those that are removed.
+pub fn set_in(
+    judge: &mut Collector<'_>,
+    spot: Location<'_>,
+    written: &BTreeMap<String, String>,
+    remove: &[HeaderName],
+    message: Message,
+) -> Vec<(HeaderName, Template)> {
     let mut set: Vec<(HeaderName, Template)> = Vec::new();
-    for (text, value) in &written.set {
-        let spot = spot.key("set");
+    for (text, value) in written {
         // The key is at fault, and its value is not checked.
         let place = spot.name(text).span;
         // Parsed before the name is judged, so that both can be reported.
@@ -44,7 +57,7 @@ pub fn edits(
             Err(error) => judge.refuse_at(place, error),
         }
     }
-    Edits::new(remove, set)
+    set
 }
 
 fn removed(
@@ -75,7 +88,11 @@ fn about(name: &str, error: NameError) -> HintedError {
     hinted(format!("`{name}` {error}"), error.hint().unwrap_or_default())
 }
 
-fn template(name: &str, text: &str) -> Result<Template, HintedError> {
+/// Parses the value of a field.
+///
+/// # Errors
+/// The reason why it is none.
+pub fn template(name: &str, text: &str) -> Result<Template, HintedError> {
     // Servers route by the host, so it must be an authority and not any text.
     if name.eq_ignore_ascii_case("host") && !target::is_authority(&text.replace("{host}", "a")) {
         let hint = "write `example.com`, with or without a port, or `{host}`";

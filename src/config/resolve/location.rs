@@ -41,6 +41,13 @@ impl<'a> Location<'a> {
         Self { span, ..self.key(key) }
     }
 
+    /// First key of a map: an entry of a list has no name of its own to point at.
+    #[must_use]
+    pub fn first(self) -> Span {
+        let first = self.node.and_then(|node| node.entries().first());
+        first.map_or(self.span, |entry| entry.key_span)
+    }
+
     /// Entry of a list.
     #[must_use]
     pub fn item(self, index: usize) -> Self {
@@ -54,6 +61,12 @@ impl<'a> Location<'a> {
     #[must_use]
     pub fn has(self, key: &str) -> bool {
         self.node.is_some_and(|node| node.get(key).is_some())
+    }
+
+    /// Returns true if a value is written at this place.
+    #[must_use]
+    pub fn is_written(self) -> bool {
+        self.node.is_some()
     }
 
     /// Scalar at this place.

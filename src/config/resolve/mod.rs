@@ -20,6 +20,7 @@ use crate::{
     runtime::hint::hinted,
 };
 
+pub mod action;
 pub mod address;
 pub mod collector;
 pub mod edits;
@@ -27,6 +28,7 @@ pub mod listener;
 pub mod location;
 pub mod log;
 pub mod names;
+pub mod path;
 pub mod pattern;
 pub mod reject;
 pub mod route;

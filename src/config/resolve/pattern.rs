@@ -1,159 +1,104 @@
-//! Patterns of routes: the host, path and methods they take.
+//! Patterns of routes: the hosts, paths and methods they take, and their names.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use http::Method;
 
-use super::{collector::Collector, location::Location};
+use super::{collector::Collector, location::Location, path};
 use crate::{
     config::schema::RouteSpec,
     limit::normal_form,
-    proxy::route::{HostPattern, PathMatching, PathPattern, Pattern},
+    proxy::route::{HostPattern, PathMatching, Pattern},
     runtime::hint::{HintedError, hinted},
 };
 
 /// Usual methods (RFC 9110, RFC 5789); others are accepted too, in upper case.
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"];
 
-/// Characters of pattern languages. Patterns are not supported, and a path with one of these would
-/// match no real request.
-const PATTERN: &str = "*()|^{}\\[]";
+/// Limit on the patterns of one route: each is compared with every request that is not its own.
+const MAX_PATTERNS: usize = 4_096;
 
-/// Resolves the requests that a route takes.
-pub fn pattern(
+/// Resolves the requests that a route takes: one pattern for each host and path.
+pub fn patterns(
     judge: &mut Collector<'_>,
     spot: Location<'_>,
     route: &RouteSpec,
     matching: PathMatching,
-) -> Pattern {
-    Pattern {
-        host: host(judge, spot.key("host"), route.host.as_deref()),
-        path: path(judge, spot, route, matching),
-        methods: methods(judge, spot.key("methods"), route.methods.as_deref()),
+) -> Vec<Pattern> {
+    let hosts = hosts(judge, spot, route);
+    let paths = path::paths(judge, spot, route, matching);
+    let methods = methods(judge, spot.key("methods"), route.methods.as_deref());
+    if hosts.len() * paths.len() > MAX_PATTERNS {
+        let message = format!("{} hosts and {} paths on one route", hosts.len(), paths.len());
+        let hint = format!("a route takes at most {MAX_PATTERNS} pairs of a host and a path");
+        judge.refuse(spot, hinted(message, hint));
     }
+    let pairs = hosts.iter().flat_map(|host| paths.iter().map(move |path| (host, path)));
+    pairs
+        .take(MAX_PATTERNS)
+        .map(|(host, path)| Pattern {
+            host: host.clone(),
+            path: path.clone(),
+            over_regex: route.over_regex,
+            methods: methods.clone(),
+        })
+        .collect()
 }
 
-/// Names of routes: host and path as written. If two would have one name, and so share a bucket of
-/// a key with `route`, the methods come first, and `=` before an exact path: `POST /login`,
-/// `= /api`.
+/// Names of routes: host and path as written, of a list the first and the number of the others:
+/// `a.test/x +2`. If two would have one name, and so share a bucket of a key with `route`, the methods
+/// come first, and `=` before an exact path: `POST /login`, `= /api`. If they still would, all but the
+/// first have a number: `/api #2`.
 #[must_use]
 pub fn names(routes: &[RouteSpec]) -> Vec<Arc<str>> {
     let short: Vec<String> = routes.iter().map(name).collect();
     // Counted, not compared in pairs: a file may have thousands of routes.
     let mut routes_of = HashMap::<&str, usize>::new();
     short.iter().for_each(|name| *routes_of.entry(name).or_default() += 1);
-    let named = routes.iter().zip(&short);
-    named
-        .map(
-            |(route, name)| {
-                if routes_of[&**name] > 1 { long_name(route, name) } else { (**name).into() }
-            },
-        )
-        .collect()
+    let long = routes.iter().zip(&short).map(|(route, name)| {
+        if routes_of[&**name] > 1 { long_name(route, name) } else { name.clone() }
+    });
+    let mut times = HashMap::<String, usize>::new();
+    long.map(|name| {
+        let time = times.entry(name.clone()).or_default();
+        *time += 1;
+        if *time == 1 { name.into() } else { format!("{name} #{time}").into() }
+    })
+    .collect()
 }
 
-fn name(route: &RouteSpec) -> String {
-    let path = route.path.as_deref().or(route.path_exact.as_deref());
-    format!("{}{}", route.host.as_deref().unwrap_or(""), path.unwrap_or(""))
+/// Host and path of a route as written.
+#[must_use]
+pub fn name(route: &RouteSpec) -> String {
+    let host = route.host.as_ref().or_else(|| route.hosts.iter().flatten().next());
+    let path = route.path.as_ref().or(route.path_exact.as_ref());
+    let lists = [&route.paths, &route.path_suffix].into_iter().flatten();
+    let path = path.or(route.path_regex.as_ref()).or_else(|| lists.flatten().next());
+    let text = |text: Option<&String>| text.cloned().unwrap_or_default();
+    let count = |list: &Option<Vec<String>>| list.as_ref().map_or(1, |list| list.len().max(1));
+    match count(&route.hosts) * count(&route.paths) * count(&route.path_suffix) {
+        1 => text(host) + &text(path),
+        pairs => format!("{}{} +{}", text(host), text(path), pairs - 1),
+    }
 }
 
-fn long_name(route: &RouteSpec, name: &str) -> Arc<str> {
+fn long_name(route: &RouteSpec, name: &str) -> String {
     let methods = route.methods.as_ref().map(|methods| methods.join(","));
     let exact = route.path_exact.as_ref().map(|_| "=".to_owned());
     let words: Vec<String> = methods.into_iter().chain(exact).chain([name.to_owned()]).collect();
-    words.join(" ").into()
+    words.join(" ")
 }
 
-fn path(
-    judge: &mut Collector<'_>,
-    spot: Location<'_>,
-    route: &RouteSpec,
-    matching: PathMatching,
-) -> PathPattern {
-    let (key, text) = match (&route.path, &route.path_exact) {
-        (Some(path), None) => ("path", path),
-        (None, Some(path)) => ("path_exact", path),
-        (Some(path), Some(_)) => {
-            let hint = "keep `path` to match all below it too, or `path_exact` to match it alone";
-            judge.refuse(spot.key("path_exact"), hinted("both `path` and `path_exact`", hint));
-            ("path", path)
-        }
-        (None, None) => {
-            let hint = "add `path: /` for every path";
-            judge.refuse(spot, hinted("an entry of `routes` has no `path`", hint));
-            return PathPattern::Prefix("/".to_owned());
-        }
-    };
-    // The shape first: a pattern should be reported as such and not as a strange path.
-    let path = check_path(text).and_then(|()| form_of(text, matching));
-    let path = judge.take(spot.key(key), path).unwrap_or_else(|| text.clone());
-    if key == "path" { PathPattern::Prefix(path) } else { PathPattern::Exact(path) }
-}
-
-/// Path in the form that requests are compared with.
-fn form_of(text: &str, matching: PathMatching) -> Result<String, HintedError> {
-    match matching {
-        PathMatching::Raw => Ok(text.to_owned()),
-        PathMatching::Normal => match normal_form::path(text) {
-            Ok(path) => Ok(path.into_owned()),
-            Err(error) => Err(hinted(
-                format!("`{text}` is never requested because {error}"),
-                "write the path that is meant",
-            )),
-        },
+fn hosts(judge: &mut Collector<'_>, spot: Location<'_>, route: &RouteSpec) -> Vec<HostPattern> {
+    if route.host.is_some() && route.hosts.is_some() {
+        let hint = "write all of them in `hosts`";
+        judge.refuse(spot.name("hosts"), hinted("both `host` and `hosts`", hint));
     }
-}
-
-/// Form of a path in a configuration.
-const PATH_RULE: &str = "a path begins with `/` and has no pattern, query or fragment, like `/api`";
-
-fn check_path(text: &str) -> Result<(), HintedError> {
-    if let Some(path) = text.strip_prefix('=') {
-        let hint = format!("write `path_exact: {}`", path.trim_start());
-        let message = format!("`{text}` does not begin with a slash");
-        return Err(hinted(message, hint).with_rule(PATH_RULE));
+    match (&route.hosts, &route.host) {
+        (Some(texts), _) => judge.listed(spot.key("hosts"), "hosts", texts, |text| read_host(text)),
+        (None, Some(text)) => judge.take(spot.key("host"), read_host(text)).into_iter().collect(),
+        (None, None) => vec![HostPattern::Any],
     }
-    // `~` begins an expression in nginx, but is an ordinary character within a path, as in
-    // `/~user`.
-    let begins = |sign: &char| *sign == '~' && text.starts_with('~');
-    if let Some(sign) = text.chars().find(|sign| PATTERN.contains(*sign) || begins(sign)) {
-        let hint =
-            "a path matches all below it and is compared literally; write one route for each path";
-        return Err(looks_like_a_pattern(text, sign, hint));
-    }
-    if !text.starts_with('/') {
-        let hint = format!("write `/{text}`");
-        let message = format!("`{text}` does not begin with a slash");
-        return Err(hinted(message, hint).with_rule(PATH_RULE));
-    }
-    // Segments like `/:id` are parameters in many frameworks, and would match no real request here.
-    if text.contains("/:") {
-        let hint = format!("a path matches all below it: write `{}`", before(text, "/:"));
-        return Err(looks_like_a_pattern(text, ':', hint).with_rule(PATH_RULE));
-    }
-    if let Some(end) = text.find(['?', '#']) {
-        let hint = format!("write `{}`; queries are not matched", &text[..end]);
-        return Err(hinted(format!("`{text}` has more than a path"), hint).with_rule(PATH_RULE));
-    }
-    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let message = format!("`{text}` can never be requested as it is");
-        return Err(hinted(message, "write it as sent, percent-encoded"));
-    }
-    Ok(())
-}
-
-fn looks_like_a_pattern(text: &str, sign: char, hint: impl Into<Cow<'static, str>>) -> HintedError {
-    hinted(format!("`{text}` looks like a pattern, which is not supported: `{sign}`"), hint)
-}
-
-/// Part of a path before a piece of it; the root if that is all.
-fn before<'a>(path: &'a str, piece: &str) -> &'a str {
-    path.find(piece).map(|at| &path[..at]).filter(|path| !path.is_empty()).unwrap_or("/")
-}
-
-fn host(judge: &mut Collector<'_>, spot: Location<'_>, text: Option<&str>) -> HostPattern {
-    let Some(text) = text else { return HostPattern::Any };
-    judge.take(spot, read_host(text)).unwrap_or(HostPattern::Any)
 }
 
 fn read_host(text: &str) -> Result<HostPattern, HintedError> {

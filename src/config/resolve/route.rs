@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    address, collector::Collector, edits, location::Location, names::Names, pattern::pattern,
-    reject, upstream::inline,
+    action, collector::Collector, edits, location::Location, names::Names, pattern::patterns,
+    reject,
 };
 use crate::{
     compress::negotiate::Coding,
@@ -17,7 +17,6 @@ use crate::{
     limit::{MAX_RULES, Millis, Mode, Rule, RuleSettings, Zone, ZoneSettings, rule::RuleError},
     proxy::header_edits::Message,
     runtime::hint::hinted,
-    upstream::settings::UpstreamSettings,
 };
 
 /// Largest configurable body: what a pointer can count.
@@ -37,8 +36,8 @@ pub fn route(
     let max_body = request.key("max_body");
     RouteConfig {
         name,
-        pattern: pattern(judge, spot, route, names.file.path_matching),
-        upstream: upstream(judge, names, spot.key("upstream"), &route.upstream),
+        patterns: patterns(judge, spot, route, names.file.path_matching),
+        action: action::action(judge, names, spot, route),
         limits: limits(judge, names, spot.key("limits"), &route.limits),
         reject: reject::settings(&names.file.reject, route.reject.as_ref()),
         max_body: match route.request.max_body.0.as_str() {
@@ -60,45 +59,6 @@ pub fn route(
         ),
         compress: compress(judge, response.key("compress"), &route.response.compress),
     }
-}
-
-/// Upstream of a route: a name, or an endpoint instead.
-fn upstream(
-    judge: &mut Collector<'_>,
-    names: &mut Names<'_>,
-    spot: Location<'_>,
-    text: &str,
-) -> usize {
-    let position = |upstreams: &[UpstreamSettings], name: &str| {
-        upstreams.iter().position(|one| &*one.name == name)
-    };
-    if text.contains("://") || text.starts_with("unix:") {
-        // Index 0 is a stand-in: after an error no configuration is used.
-        let Some(endpoint) = judge.take(spot, address::endpoint(text)) else { return 0 };
-        // Names have no colon, so no declared upstream has this one.
-        let name = if endpoint.tls { format!("https://{endpoint}") } else { endpoint.to_string() };
-        // Routes that name the same address share one upstream, with its pool and its health.
-        return position(&names.upstreams, &name).unwrap_or_else(|| {
-            names.upstreams.push(inline(&name, endpoint));
-            names.upstreams.len() - 1
-        });
-    }
-    if let Some(found) = names.file.upstreams.keys().position(|name| name == text) {
-        return found;
-    }
-    // A declared upstream with a wrong value has been reported at its own place.
-    if !names.is_written("upstreams", text) {
-        let known: Vec<&str> = names.file.upstreams.keys().map(String::as_str).collect();
-        let hint = match address::endpoint(text) {
-            Ok(endpoint) => format!("did you mean `http://{endpoint}`?"),
-            Err(_) if known.is_empty() => {
-                "declare it under `upstreams`, or write `http://host:port`".to_owned()
-            }
-            Err(_) => nearest::hint(text, &known),
-        };
-        judge.refuse(spot, hinted(format!("there is no upstream `{text}`"), hint));
-    }
-    0
 }
 
 fn compress(judge: &mut Collector<'_>, spot: Location<'_>, written: &[Coding]) -> Vec<Coding> {

@@ -13,6 +13,7 @@ use serde_yaml::Value as Yaml;
 use super::yaml_tree::{Node, Scalar, Value};
 use crate::{limit::Missing, proxy::route::PathMatching};
 
+pub mod action;
 pub mod amount;
 pub mod client_limits;
 pub mod listener;
@@ -22,6 +23,7 @@ pub mod route;
 pub mod upstream;
 pub mod zone;
 
+pub use action::{RedirectSpec, RespondSpec};
 pub use amount::Amount;
 pub use client_limits::{HeaderLimitsSpec, QueueSpec, StateSpec, Timeouts};
 pub use listener::{Admin, Certificate, ClientIp, Listener, LongListener, TlsSpec};
@@ -171,10 +173,11 @@ impl File {
     fn upstreams_by_address(&self, as_written: &[(Vec<String>, String)]) -> String {
         let mut found = BTreeMap::new();
         for (index, route) in self.routes.iter().enumerate() {
-            if !self.upstreams.contains_key(&route.upstream) {
+            let Some(upstream) = &route.upstream else { continue };
+            if !self.upstreams.contains_key(upstream) {
                 let place = ["routes".to_owned(), index.to_string(), "upstream".to_owned()];
                 let filled = as_written.iter().find(|(path, _)| *path == place);
-                let address = filled.map_or(&route.upstream, |(_, written)| written).clone();
+                let address = filled.map_or(upstream, |(_, written)| written).clone();
                 let endpoints = vec![EndpointSpec::Long(LongEndpoint::at(address.clone()))];
                 found.insert(address, UpstreamSpec { endpoints, ..UpstreamSpec::default() });
             }

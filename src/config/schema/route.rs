@@ -5,32 +5,65 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::amount::Amount;
+use super::{
+    action::{RedirectSpec, RespondSpec},
+    amount::Amount,
+};
 use crate::compress::negotiate::Coding;
 
-/// Route: which requests go to which upstream, and at which rate.
+/// Route: which requests are forwarded, redirected or responded to, and at which rate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RouteSpec {
     /// Path that is taken with everything below it: `/api` takes `/api` and `/api/x`, never
-    /// `/apiary`. One of `path` and `path_exact` is required. There are no patterns: `*`, `(`,
+    /// `/apiary`. One of the keys that begin with `path` is required. A path is no pattern: `*`, `(`,
     /// `)`, `|`, `^`, `{`, `}`, `\`, `[`, `]` and a segment that begins with `:` are errors
     /// (nginx: `location /api/`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// Paths that share the route, each taken with everything below it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paths: Option<Vec<String>>,
     /// Path that is taken alone (nginx: `location = /api`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_exact: Option<String>,
+    /// Expression that matches anywhere in the path, in its normal form and so in ASCII, like
+    /// `\.php$` or `^/u/[0-9]+`. Expressions are tried in the order of the file, after exact paths and
+    /// before prefixes; `(?i)` at the beginning ignores case (nginx: `location ~`, `location ~*`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_regex: Option<String>,
+    /// Ends of paths, like `.css`, compared with case. They count as expressions (nginx: `location ~
+    /// \.(css|js)$`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_suffix: Option<Vec<String>>,
+    /// Where `path` or `paths` is the longest that matches, expressions are not tried (nginx:
+    /// `location ^~`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub over_regex: bool,
     /// Host without a port: one name, or `*.example.com` for every host below it; every host by
-    /// default. Repeat the route for another name (nginx: `server_name`).
+    /// default (nginx: `server_name`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// Hosts that share the route, each as in `host` (nginx: `server_name`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<Vec<String>>,
     /// Methods in upper case, every method by default; `GET` takes `HEAD` too (nginx:
     /// `limit_except`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub methods: Option<Vec<String>>,
-    /// Name of an upstream, or `http://host:port` (nginx: `proxy_pass`).
-    pub upstream: String,
+    /// Action: requests are forwarded to the upstream of this name, or to `http://host:port`. A route
+    /// has exactly one action: `upstream`, `redirect`, `respond` or `close` (nginx: `proxy_pass`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+    /// Action: the client is sent elsewhere (nginx: `return 301`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect: Option<RedirectSpec>,
+    /// Action: weir responds itself (nginx: `return 200`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub respond: Option<RespondSpec>,
+    /// Action: the connection is closed without a response, and 444 is logged (nginx: `return 444`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub close: bool,
     /// At most 8 rules. All must agree, and a reject by one spends nothing in the others
     /// (nginx: `limit_req`).
     #[serde(default)]
@@ -123,7 +156,7 @@ impl Default for RequestSpec {
 pub struct ResponseSpec {
     /// Codings that clients may get, in order of preference (nginx: `gzip`, `brotli`).
     pub compress: Vec<Coding>,
-    /// Edits of the fields of an upstream's responses.
+    /// Edits of the fields of responses: those of an upstream, `redirect` and `respond`.
     pub headers: HeadersSpec,
 }
 
@@ -132,8 +165,8 @@ pub struct ResponseSpec {
 #[serde(default, deny_unknown_fields)]
 pub struct HeadersSpec {
     /// Header values to set; existing lines of the name are replaced. A value is text with
-    /// `{client_ip}`, `{host}`, `{request_id}`, `{route}` and `{scheme}` (nginx:
-    /// `proxy_set_header`, `add_header`).
+    /// `{client_ip}`, `{host}`, `{path}`, `{query}`, `{request_id}`, `{route}` and `{scheme}`
+    /// (nginx: `proxy_set_header`, `add_header`).
     pub set: BTreeMap<String, String>,
     /// Names of fields to remove; this comes before setting (nginx: `proxy_hide_header`).
     pub remove: Vec<String>,

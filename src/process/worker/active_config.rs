@@ -95,7 +95,7 @@ impl ActiveConfig {
                 name: Arc::clone(&route.name),
                 counted: counted_by(&gate),
                 gate,
-                upstream: Rc::clone(&upstreams[route.upstream]),
+                action: route.action.map(|index| Rc::clone(&upstreams[*index])),
                 reject: Reject::new(route.reject.clone(), route.limits.len()),
                 max_body: route.max_body,
                 buffer: route.buffer,
@@ -103,7 +103,9 @@ impl ActiveConfig {
                 response_edits: route.response_edits.clone(),
                 compress: route.compress.clone(),
             };
-            routes.push((route.pattern.clone(), Rc::new(built)));
+            let built = Rc::new(built);
+            routes
+                .extend(route.patterns.iter().map(|pattern| (pattern.clone(), Rc::clone(&built))));
         }
         let proxy = Proxy {
             clock: shared.clock,

@@ -8,7 +8,7 @@ use super::{
     fields::{self, FieldPlace},
     levels::Level,
     plan::RoutePlan,
-    targets::{Action, action},
+    targets::{LocationAction, action},
     translation::{NginxServer, Translation},
     tree::Directive,
     upstreams::CLOSED,
@@ -154,8 +154,8 @@ impl<'s, 'a> Scope<'s, 'a> {
             return closed(route, &reason);
         }
         let (target, level_of_target) = match action(state, level, self.server, location) {
-            Action::Forward { target, level } => (target, level),
-            Action::None(reason) => return closed(route, &reason),
+            LocationAction::Forward { target, level } => (target, level),
+            LocationAction::None(reason) => return closed(route, &reason),
         };
         // A named location has rules of its own.
         if let Some(reason) = protection(state, &level_of_target, &self.server.level) {

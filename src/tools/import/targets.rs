@@ -22,7 +22,7 @@ const AS_RECEIVED: [&str; 4] = [
 
 /// What a location does with a request.
 #[derive(Debug)]
-pub enum Action<'a> {
+pub enum LocationAction<'a> {
     /// It forwards.
     Forward {
         /// To this upstream.
@@ -87,42 +87,42 @@ pub fn action<'a>(
     level: &Rc<Level<'a>>,
     server: &NginxServer<'a>,
     location: Option<&'a Directive>,
-) -> Action<'a> {
+) -> LocationAction<'a> {
     if let Some(response) = level.own("return").first().filter(|_| location.is_some()) {
         let row = directives::form("return 200 ...");
         let reason = row.map_or("", |row| row.note);
         state.notes.refuse(response, format!("{reason}: the route is closed"));
-        return Action::None(format!("it responds with `{}`", response.text()));
+        return LocationAction::None(format!("it responds with `{}`", response.text()));
     }
     let passes = ["proxy_pass", "grpc_pass"];
     if let Some(pass) = passes.iter().find_map(|name| level.own(name).first().copied()) {
         return match target(state, pass, level, location) {
-            Ok(target) => Action::Forward { target, level: Rc::clone(level) },
+            Ok(target) => LocationAction::Forward { target, level: Rc::clone(level) },
             Err(reason) => {
                 state.notes.refuse(pass, reason.clone());
-                Action::None(reason)
+                LocationAction::None(reason)
             }
         };
     }
     for name in ["fastcgi_pass", "uwsgi_pass", "scgi_pass", "memcached_pass"] {
         if !level.own(name).is_empty() {
-            return Action::None(format!("weir speaks HTTP, and no `{name}`"));
+            return LocationAction::None(format!("weir speaks HTTP, and no `{name}`"));
         }
     }
     let reason = match level.own("rewrite").is_empty() {
         true => "weir serves no files",
         false => "weir rewrites no paths",
     };
-    named(state, level, server).unwrap_or_else(|| Action::None(reason.to_owned()))
+    named(state, level, server).unwrap_or_else(|| LocationAction::None(reason.to_owned()))
 }
 
-/// Action of the named location in which `try_files` ends: the files before it are not there, so
+/// LocationAction of the named location in which `try_files` ends: the files before it are not there, so
 /// all requests go to it.
 fn named<'a>(
     state: &mut Translation<'a>,
     level: &Rc<Level<'a>>,
     server: &NginxServer<'a>,
-) -> Option<Action<'a>> {
+) -> Option<LocationAction<'a>> {
     let try_files = level.one("try_files")?;
     let name = try_files.args.last().filter(|name| name.starts_with('@'))?;
     let location = server.locations.iter().copied().find(|location| location.arg(0) == name)?;
@@ -134,7 +134,7 @@ fn named<'a>(
     state.notes.refuse(try_files, change.clone());
     state.notes.tell(location, Treatment::Noted, "its upstream gets every request");
     target.changes.push(change);
-    Some(Action::Forward { target, level: inside })
+    Some(LocationAction::Forward { target, level: inside })
 }
 
 /// Reason why a target with variables has no upstream. In capitals they are rather those of the

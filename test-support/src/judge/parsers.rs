@@ -25,7 +25,7 @@ use weir::{
         client_ip::{Forwarding, Trust},
         normal_form,
     },
-    proxy::route::{HostPattern, NoRoute, PathPattern, Pattern, Reading, RouteTable},
+    proxy::route::{HostPattern, NoRoute, PathPattern, PathRegex, Pattern, Reading, RouteTable},
 };
 
 use crate::accepted::accepted;
@@ -236,6 +236,7 @@ pub fn target(bytes: &[u8]) {
     let pattern = |path: &&str| Pattern {
         host: HostPattern::Any,
         path: PathPattern::Prefix((*path).into()),
+        over_regex: false,
         methods: Vec::new(),
     };
     let table = RouteTable::new(prefixes.iter().map(|path| (pattern(path), *path)).collect());
@@ -267,13 +268,14 @@ pub fn path_form(bytes: &[u8]) {
     let prefix = |path: &&str| Pattern {
         host: HostPattern::Any,
         path: PathPattern::Prefix((*path).into()),
+        over_regex: false,
         methods: Vec::new(),
     };
     let table = RouteTable::new(
         ["/", "/a", "/a/b", "/c"].iter().map(|path| (prefix(path), *path)).collect(),
     );
-    let (chosen, route) = table.entry("", &form, &Method::GET).expect("`/` takes everything");
-    let strays = |reading: &str| table.read(chosen, "", reading, &Method::GET) == Reading::Beside;
+    let route = table.find("", &form, &Method::GET).expect("`/` takes everything");
+    let strays = |reading: &str| table.read("", &form, reading, &Method::GET) == Reading::Beside;
     let is_taken =
         normal_form::other_readings(path).is_ok_and(|mut all| !all.any(|reading| strays(&reading)));
     if is_taken {
@@ -348,7 +350,7 @@ fn by_segments(octets: &[u8]) -> Option<Vec<u8>> {
     (!octets.contains(&0)).then(|| [b"/", &*kept.join(&b'/'), end].concat())
 }
 
-/// Routes, a line each (`*.a.test /x GET,PUT`, `- =/x -`), and a request on the last line: it takes
+/// Routes, a line each (`*.a.test /x GET,PUT`, `- =/x -`, `- ~x+$ -`, `- $.css -`, `- ^/x -`), and a request on the last line: it takes
 /// the route a look at all of them finds, and no route that covers it would have been passed over.
 pub fn routes(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
@@ -365,23 +367,15 @@ pub fn routes(bytes: &[u8]) {
     let accepts_upgrade = |pattern: &Pattern| {
         pattern.methods.is_empty() || asked.iter().any(|method| pattern.methods.contains(method))
     };
-    let (mut best, mut nearest) = (None, NoRoute::NotFound);
-    for (index, pattern) in patterns.iter().enumerate() {
-        let Some(weight) = weight(pattern, host, path) else { continue };
-        if !accepts_upgrade(pattern) {
-            nearest = NoRoute::MethodNotAllowed;
-        } else if best.is_none_or(|(most, _)| weight > most) {
-            best = Some((weight, index));
-        }
-    }
+    let fitting: Vec<(usize, &Pattern)> =
+        patterns.iter().enumerate().filter(|(_, pattern)| fits(pattern, host, path)).collect();
+    let nearest = if fitting.is_empty() { NoRoute::NotFound } else { NoRoute::MethodNotAllowed };
+    let taking: Vec<_> =
+        fitting.into_iter().filter(|(_, pattern)| accepts_upgrade(pattern)).collect();
+    let best = best(&taking);
     let table = RouteTable::new(patterns.iter().cloned().zip(0..).collect());
-    assert_eq!(
-        table.find(host, path, &method),
-        best.as_ref().map(|(_, index)| index).ok_or(nearest),
-        "{text}"
-    );
-    let takes =
-        |pattern: &Pattern| accepts_upgrade(pattern) && weight(pattern, host, path).is_some();
+    assert_eq!(table.find(host, path, &method), best.as_ref().ok_or(nearest), "{text}");
+    let takes = |pattern: &Pattern| accepts_upgrade(pattern) && fits(pattern, host, path);
     for narrow in patterns.iter().filter(|pattern| takes(pattern)) {
         for wide in patterns.iter().filter(|wide| wide.covers(narrow)) {
             assert!(takes(wide), "{wide:?} does not cover {narrow:?} at {host}{path}");
@@ -396,37 +390,58 @@ fn pattern(words: &[&str]) -> Option<Pattern> {
         Some(below) => HostPattern::Below(below.to_owned()),
         None => HostPattern::Exact((*host).to_owned()),
     };
-    let path = match path.strip_prefix('=') {
-        Some(exact) => PathPattern::Exact(exact.to_owned()),
-        None => PathPattern::Prefix((*path).to_owned()),
+    let over_regex = path.starts_with('^');
+    let path = match path.split_at_checked(1) {
+        Some(("=", exact)) => PathPattern::Exact(exact.to_owned()),
+        Some(("~", regex)) => PathPattern::Regex(PathRegex::new(regex).ok()?),
+        Some(("$", suffix)) => PathPattern::Suffix(suffix.to_owned()),
+        Some(("^", prefix)) => PathPattern::Prefix(prefix.to_owned()),
+        _ => PathPattern::Prefix((*path).to_owned()),
     };
     let methods =
         methods.split(',').filter(|method| *method != "-").filter_map(|method| method.parse().ok());
-    Some(Pattern { host, path, methods: methods.collect() })
+    Some(Pattern { host, path, over_regex, methods: methods.collect() })
 }
 
-/// How well a pattern fits, if it does: the host's kind and length, then the path's length, then
-/// whether it is the very path.
-fn weight(pattern: &Pattern, host: &str, path: &str) -> Option<(u8, usize, usize, u8)> {
-    let (kind, length) = match &pattern.host {
-        HostPattern::Any => (0, 0),
-        HostPattern::Below(suffix) if host != suffix && host.ends_with(&**suffix) => {
-            (1, suffix.len())
-        }
-        HostPattern::Exact(name) if name == host => (2, 0),
-        _ => return None,
+/// Returns true if a pattern takes a host and a path.
+fn fits(pattern: &Pattern, host: &str, path: &str) -> bool {
+    let takes_host = match &pattern.host {
+        HostPattern::Any => true,
+        HostPattern::Below(suffix) => host != suffix && host.ends_with(&**suffix),
+        HostPattern::Exact(name) => name == host,
     };
-    match &pattern.path {
-        PathPattern::Exact(exact) if exact == path => Some((kind, length, exact.len(), 1)),
-        PathPattern::Prefix(prefix)
-            if path == prefix
-                || path
-                    .starts_with(&format!("{}/", prefix.strip_suffix('/').unwrap_or(prefix))) =>
-        {
-            Some((kind, length, prefix.len(), 0))
+    takes_host
+        && match &pattern.path {
+            PathPattern::Exact(exact) => exact == path,
+            PathPattern::Prefix(prefix) => {
+                let bare = prefix.strip_suffix('/').unwrap_or(prefix);
+                path == prefix || path.starts_with(&format!("{bare}/"))
+            }
+            PathPattern::Regex(regex) => regex.regex().is_match(path.as_bytes()),
+            PathPattern::Suffix(suffix) => path.ends_with(&**suffix),
         }
+}
+
+/// The best of the patterns that take a request, step by step as nginx documents it.
+fn best(taking: &[(usize, &Pattern)]) -> Option<usize> {
+    let rank = |pattern: &Pattern| match &pattern.host {
+        HostPattern::Any => (0, 0),
+        HostPattern::Below(suffix) => (1, suffix.len()),
+        HostPattern::Exact(_) => (2, 0),
+    };
+    let most = taking.iter().map(|(_, pattern)| rank(pattern)).max()?;
+    let of_host: Vec<_> = taking.iter().filter(|(_, pattern)| rank(pattern) == most).collect();
+    let exact = of_host.iter().find(|(_, pattern)| matches!(pattern.path, PathPattern::Exact(_)));
+    let length = |pattern: &Pattern| match &pattern.path {
+        PathPattern::Prefix(prefix) => Some(prefix.len()),
         _ => None,
-    }
+    };
+    let longest = of_host.iter().filter_map(|(_, pattern)| length(pattern)).max();
+    let prefix =
+        of_host.iter().find(|(_, pattern)| longest.is_some() && length(pattern) == longest);
+    let first = of_host.iter().find(|(_, pattern)| pattern.path.is_expression());
+    let over = prefix.filter(|(_, pattern)| pattern.over_regex);
+    exact.or(over).or(first).or(prefix).map(|(index, _)| *index)
 }
 
 /// What a client accepts: nobody gets what he did not name, nor what he refused anywhere, and lines

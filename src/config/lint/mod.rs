@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use http::Method;
 use ipnet::IpNet;
 
 use super::{
@@ -10,13 +9,15 @@ use super::{
     problem::Problems,
     resolve::location::Location,
     schema::{File, Listener},
-    settings::{Config, RouteConfig},
+    settings::Config,
     yaml_tree::Node,
 };
 use crate::{
     limit::{Millis, Missing, Mode, Part, Rate, RuleSettings, ZoneSettings},
-    proxy::route::{HostPattern, PathPattern, Pattern, RouteTable},
+    proxy::route::{HostPattern, PathPattern, Pattern},
 };
+
+mod routes;
 
 /// Fields in which proxies name the client. Any client can send them as well.
 const NAMES_THE_CLIENT: [&str; 8] = [
@@ -36,11 +37,7 @@ const LONG_WAIT: Millis = Millis(30_000);
 /// Checks a configuration without errors.
 pub fn lint(config: &Config, file: &File, tree: &Node, problems: &mut Problems) {
     let root = Location::root(tree);
-    let order = order(config);
-    unreachable_routes(config, &order, root, problems);
-    shadowed_limits(config, &order, root, problems);
-    shadowed_methods(config, &order, root, problems);
-    slash_apart(config, &order, root, problems);
+    routes::lint(config, root, problems);
     chosen_buckets(config, root, problems);
     unused(config, file, root, problems);
     for (name, zone) in file.zones.keys().zip(&config.zones) {
@@ -78,154 +75,18 @@ fn lone_ipv6(config: &Config, file: &File, root: Location<'_>, problems: &mut Pr
     }
 }
 
-/// Indexes of the routes in the order they are tried.
-fn order(config: &Config) -> Vec<usize> {
-    let entries = config
-        .routes
-        .iter()
-        .enumerate()
-        .map(|(index, route)| (route.pattern.clone(), index))
-        .collect();
-    RouteTable::new(entries).iter().copied().collect()
-}
-
-fn unreachable_routes(
-    config: &Config,
-    order: &[usize],
-    root: Location<'_>,
-    problems: &mut Problems,
-) {
-    // In the order of matching: only an earlier route can take requests away.
-    for (place, index) in order.iter().enumerate() {
-        let pattern = &config.routes[*index].pattern;
-        let Some(first) =
-            order[..place].iter().find(|earlier| config.routes[**earlier].pattern.covers(pattern))
-        else {
-            continue;
-        };
-        let spot = root.key("routes").item(*index);
-        let spot = [spot.key("path"), spot.key("path_exact")]
-            .into_iter()
-            .find(|spot| spot.scalar().is_some());
-        let message = "no request ever matches this route";
-        let hint = format!("entry {first} of `routes`, counted from 0, matches them all first");
-        problems.warn(spot.unwrap_or(root).span, message, hint);
-    }
-}
-
-/// The host takes precedence over the path: a limit on a longer path does not apply where a route
-/// with a more specific host takes that path too.
-fn shadowed_limits(config: &Config, order: &[usize], root: Location<'_>, problems: &mut Problems) {
-    for (index, limited) in
-        config.routes.iter().enumerate().filter(|(_, route)| !route.limits.is_empty())
-    {
-        // The route that takes the path of the limited one for this host, with a method of both.
-        let taker = |host: &HostPattern| {
-            let takes = |other: &&usize| {
-                let pattern = &config.routes[**other].pattern;
-                pattern.covers(&Pattern {
-                    host: host.clone(),
-                    methods: pattern.methods.clone(),
-                    ..limited.pattern.clone()
-                }) && share_a_method(pattern, &limited.pattern)
-            };
-            order.iter().find(takes).copied()
-        };
-        let shadow = config.routes.iter().find_map(|other| {
-            let host = &other.pattern.host;
-            // Only hosts that the configuration names can differ, so only those are tried.
-            let taker = taker(host).filter(|taker| {
-                *taker != index && is_shadowed(limited, host, &config.routes[*taker])
-            })?;
-            Some((taker, host))
-        });
-        if let Some((taker, host)) = shadow {
-            let spot = root.key("routes").item(index).key("limits");
-            let hint = format!(
-                "entry {taker} of `routes`, counted from 0, has a more specific host and matches \
-                them; repeat the limited path with that host"
-            );
-            problems.warn(
-                spot.span,
-                format!("the limits of this route do not apply to requests to `{}`", named(host)),
-                hint,
-            );
-        }
-    }
-}
-
-/// A limit that names its methods does not apply to those that an earlier route takes.
-fn shadowed_methods(config: &Config, order: &[usize], root: Location<'_>, problems: &mut Problems) {
-    for (place, index) in order.iter().enumerate() {
-        let limited = &config.routes[*index];
-        let leaves_a_limit_out = |taker: &RouteConfig| {
-            limited
-                .limits
-                .iter()
-                .any(|(zone, _)| !taker.limits.iter().any(|(other, _)| other == zone))
-        };
-        let shadow = order[..place].iter().find_map(|earlier| {
-            let taker = &config.routes[*earlier];
-            let takes = |method: &&Method| {
-                taker.pattern.covers(&Pattern {
-                    methods: vec![(**method).clone()],
-                    ..limited.pattern.clone()
-                })
-            };
-            let method = limited.pattern.methods.iter().find(takes)?;
-            // A route that takes all of them is reported elsewhere.
-            let is_partial = !taker.pattern.covers(&limited.pattern);
-            (is_partial && leaves_a_limit_out(taker)).then_some((*earlier, method))
-        });
-        if let Some((taker, method)) = shadow {
-            let message = format!("the limits of this route do not apply to {method} requests");
-            let hint = format!(
-                "entry {taker} of `routes`, counted from 0, matches them; repeat the limits \
-                there, or remove {method}"
-            );
-            problems.warn(root.key("routes").item(*index).key("limits").span, message, hint);
-        }
-    }
-}
-
-/// A limit on `/login` alone does not apply to `/login/`, which many frameworks take for the same.
-fn slash_apart(config: &Config, order: &[usize], root: Location<'_>, problems: &mut Problems) {
-    for (index, limited) in config.routes.iter().enumerate() {
-        let PathPattern::Exact(path) = &limited.pattern.path else { continue };
-        let other = match path.strip_suffix('/') {
-            Some("") => continue,
-            Some(bare) => bare.to_owned(),
-            None => format!("{path}/"),
-        };
-        let of_other =
-            Pattern { path: PathPattern::Exact(other.clone()), ..limited.pattern.clone() };
-        let takes = |place: &&usize| config.routes[**place].pattern.covers(&of_other);
-        let Some(taker) = order.iter().find(takes) else { continue };
-        let zones = &config.routes[*taker].limits;
-        if limited.limits.iter().all(|(zone, _)| zones.iter().any(|(other, _)| other == zone)) {
-            continue;
-        }
-        let message = format!("the limits of this route do not apply to `{other}`");
-        let hint = format!(
-            "entry {taker} of `routes`, counted from 0, matches it; write `path: {}` for both and \
-            all below",
-            path.trim_end_matches('/')
-        );
-        problems.warn(root.key("routes").item(index).key("limits").span, message, hint);
-    }
-}
-
 /// A route whose limits all count by what a client can choose: a client that makes up another value
 /// for each request is not limited.
 fn chosen_buckets(config: &Config, root: Location<'_>, problems: &mut Problems) {
     for (index, route) in config.routes.iter().enumerate() {
         let is_made_up =
             |part: &Part| matches!(part, Part::Header(_) | Part::Cookie(_) | Part::Query(_));
+        let any = |is: fn(&Pattern) -> bool| route.patterns.iter().any(is);
         let is_chosen = |part: &Part| match part {
             part if is_made_up(part) => true,
-            Part::Path => matches!(route.pattern.path, PathPattern::Prefix(_)),
-            Part::Host => !matches!(route.pattern.host, HostPattern::Exact(_)),
-            Part::Method => route.pattern.methods.is_empty(),
+            Part::Path => any(|pattern| !matches!(pattern.path, PathPattern::Exact(_))),
+            Part::Host => any(|pattern| !matches!(pattern.host, HostPattern::Exact(_))),
+            Part::Method => any(|pattern| pattern.methods.is_empty()),
             _ => false,
         };
         // Another path is at least another page; another value of a field is the same page again.
@@ -238,42 +99,6 @@ fn chosen_buckets(config: &Config, root: Location<'_>, problems: &mut Problems) 
             let hint = "add a limit that counts by `client_ip` alone, or by `global`";
             problems.warn(root.key("routes").item(index).key("limits").span, message, hint);
         }
-    }
-}
-
-/// Returns true if `taker` takes requests to `host` from a route with a longer path, and leaves out
-/// one of its limits.
-fn is_shadowed(limited: &RouteConfig, host: &HostPattern, taker: &RouteConfig) -> bool {
-    let of_host = |host: &HostPattern| Pattern {
-        host: host.clone(),
-        path: PathPattern::Prefix("/".to_owned()),
-        methods: Vec::new(),
-    };
-    let zone_is_missing =
-        |(zone, _): &(usize, RuleSettings)| !taker.limits.iter().any(|(other, _)| other == zone);
-    // With one path for both, this compares the hosts alone.
-    of_host(&limited.pattern.host).covers(&of_host(host))
-        && length(&taker.pattern.path) < length(&limited.pattern.path)
-        && limited.limits.iter().any(zone_is_missing)
-}
-
-fn share_a_method(one: &Pattern, other: &Pattern) -> bool {
-    let takes =
-        |one: &Pattern, other: &Pattern| other.methods.iter().any(|method| one.takes(method));
-    one.methods.is_empty() || other.methods.is_empty() || takes(one, other) || takes(other, one)
-}
-
-fn length(path: &PathPattern) -> usize {
-    match path {
-        PathPattern::Prefix(path) | PathPattern::Exact(path) => path.len(),
-    }
-}
-
-fn named(host: &HostPattern) -> String {
-    match host {
-        HostPattern::Any => "every host".to_owned(),
-        HostPattern::Below(suffix) => format!("*{suffix}"),
-        HostPattern::Exact(name) => name.clone(),
     }
 }
 
@@ -334,7 +159,7 @@ fn unused(config: &Config, file: &File, root: Location<'_>, problems: &mut Probl
         }
     }
     for (index, name) in file.upstreams.keys().enumerate() {
-        if !config.routes.iter().any(|route| route.upstream == index) {
+        if !config.routes.iter().any(|route| route.action.upstream() == Some(&index)) {
             let span = root.key("upstreams").name(name).span;
             problems.warn(
                 span,
@@ -350,7 +175,9 @@ fn limits(config: &Config, root: Location<'_>, problems: &mut Problems) {
         let spot = root.key("routes").item(index).key("limits");
         // Below `/api` a client decides itself when it calls. A browser loads a page's parts
         // together.
-        let page = matches!(&route.pattern.path, PathPattern::Prefix(path) if path == "/");
+        let is_page =
+            |pattern: &Pattern| matches!(&pattern.path, PathPattern::Prefix(path) if path == "/");
+        let page = route.patterns.iter().any(is_page);
         for (number, (zone, rule)) in route.limits.iter().enumerate() {
             let spot = spot.item(number);
             unreachable_burst(config, *zone, *rule, spot, problems);
