@@ -12,6 +12,7 @@ use crate::{
         action::Action,
         header_edits::Edits,
         reject::RejectSettings,
+        rewrite::Rewrite,
         route::{PathMatching, Pattern},
     },
     upstream::settings::UpstreamSettings,
@@ -72,6 +73,8 @@ pub struct RouteConfig {
     pub patterns: Vec<Pattern>,
     /// Action; an upstream is its index in [`Config::upstreams`].
     pub action: Action<usize>,
+    /// Change of the path that is forwarded.
+    pub rewrite: Option<Rewrite>,
     /// Rules in order: index of the zone in [`Config::zones`], and settings.
     pub limits: Vec<(usize, RuleSettings)>,
     /// Form of rejects.

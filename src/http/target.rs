@@ -79,13 +79,6 @@ impl LastHost {
 }
 
 impl Target {
-    /// Query as received with its `?`; empty without one.
-    #[must_use]
-    pub fn query_with_mark(&self) -> &str {
-        let whole = self.path_and_query.as_str();
-        whole.get(self.path_and_query.path().len()..).unwrap_or("")
-    }
-
     /// Parses the target and `Host` of a request.
     ///
     /// # Errors

@@ -305,6 +305,12 @@ impl LimitStory {
 }
 
 impl UpstreamStory {
+    /// No attempt yet at the upstream of this name.
+    #[must_use]
+    pub fn of(name: &Arc<str>) -> Self {
+        Self { name: Some(Arc::clone(name)), ..Self::default() }
+    }
+
     fn write(&self, mut object: Object<'_>) {
         object.text_or_null("name", self.name.as_deref());
         object.text_or_null("endpoint", self.endpoint.as_deref());

@@ -55,6 +55,16 @@ impl<U> Action<U> {
         }
     }
 
+    /// Returns true if it keeps requests from every upstream: it closes, or responds with an error.
+    #[must_use]
+    pub fn refuses(&self) -> bool {
+        match self {
+            Self::Close => true,
+            Self::Respond(respond) => respond.status.as_u16() >= 400,
+            Self::Forward(_) | Self::Redirect(_) => false,
+        }
+    }
+
     /// Returns the same action with the upstream that `find` returns.
     pub fn map<V>(&self, find: impl FnOnce(&U) -> V) -> Action<V> {
         match self {

@@ -7,7 +7,7 @@
 use std::{fmt, net::IpAddr};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header, uri::PathAndQuery};
 
 use crate::{
     http::{
@@ -56,6 +56,23 @@ pub struct EditContext<'a> {
     pub route: &'a str,
     /// `{scheme}`: `http` or `https`.
     pub scheme: &'static str,
+}
+
+impl<'a> EditContext<'a> {
+    /// The same with `{path}` and `{query}` of another target, if there is one.
+    #[must_use]
+    pub fn of_target(self, target: Option<&'a PathAndQuery>) -> Self {
+        match target {
+            Some(target) => Self { path: target.path(), query: query_with_mark(target), ..self },
+            None => self,
+        }
+    }
+}
+
+/// Query with its `?`; empty without one.
+#[must_use]
+pub fn query_with_mark(target: &PathAndQuery) -> &str {
+    target.as_str().get(target.path().len()..).unwrap_or("")
 }
 
 /// Value with placeholders. Its `Debug` output hides the text, which may be a secret.

@@ -55,6 +55,7 @@ pub mod peer;
 mod redirect;
 pub mod reject;
 pub mod reply;
+pub mod rewrite;
 pub mod route;
 mod routing;
 pub mod served_route;
@@ -167,9 +168,11 @@ impl Proxy {
         record.entry.route = Some(Arc::clone(&route.name));
         let subject = route.subject(client, &target, &path, &method, &head.headers);
         let upgrade = checked(head, &route, visit)?;
+        let rewritten = route.rewritten(&target, &path)?;
         self.admit(&route, &subject, visit, record).await?;
         let Action::Forward(upstream) = &route.action else {
-            return respond_itself(&route, &facts(&target, &route, visit, record));
+            let facts = facts(&target, &route, visit, record);
+            return respond_itself(&route, facts.of_target(rewritten.as_deref()));
         };
 
         let mut body = visit.body.take().unwrap_or_default();
@@ -189,18 +192,20 @@ impl Proxy {
         let fields =
             edited(crossing, &route.request_edits, &facts(&target, &route, visit, record))?;
         let preference = EncodingPreference::of(&route.compress, &head.method, &head.headers);
-        let outbound = Outbound { method: &head.method, target: &target.path_and_query, fields };
-        let name = Some(Arc::clone(&upstream.settings().name));
-        let story =
-            record.entry.upstream.insert(UpstreamStory { name, ..UpstreamStory::default() });
+        let outbound = Outbound {
+            method: &head.method,
+            target: rewritten.as_deref().unwrap_or(&target.path_and_query),
+            fields,
+        };
+        let story = record.entry.upstream.insert(UpstreamStory::of(&upstream.settings().name));
         let response = upstream
             .forward(&outbound, &mut body, visit.caller(client), &visit.upload.progress, story)
             .await
             .map_err(|error| attribute_failure(error, &visit.upload))?;
         let mut response = passed_on(response, upgrade.as_ref(), visit)?;
-        route
-            .response_edits
-            .apply(&mut response.head.headers, &facts(&target, &route, visit, record))?;
+        let headers = &mut response.head.headers;
+        route.restore(headers, upstream.settings(), &target);
+        route.response_edits.apply(headers, &facts(&target, &route, visit, record))?;
         Ok(compress::code(response, preference.as_ref(), &self.coders).map(Either::Right))
     }
 
@@ -225,13 +230,13 @@ impl Proxy {
 }
 
 /// Response of an action that needs no upstream.
-fn respond_itself(route: &Route, facts: &EditContext<'_>) -> Result<Response<ResponseBody>, Stop> {
+fn respond_itself(route: &Route, facts: EditContext<'_>) -> Result<Response<ResponseBody>, Stop> {
     let mut response = match &route.action {
-        Action::Redirect(redirect) => redirect.response(facts)?,
-        Action::Respond(respond) => respond.response(facts)?,
+        Action::Redirect(redirect) => redirect.response(&facts)?,
+        Action::Respond(respond) => respond.response(&facts)?,
         Action::Close | Action::Forward(_) => return Err(Stop::Closed),
     };
-    route.response_edits.apply(&mut response.head.headers, facts)?;
+    route.response_edits.apply(&mut response.head.headers, &facts)?;
     Ok(response.map(Either::Left))
 }
 

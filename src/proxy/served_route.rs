@@ -2,15 +2,15 @@
 
 use std::{net::IpAddr, rc::Rc, sync::Arc};
 
-use http::{HeaderName, Method, header};
+use http::{HeaderName, Method, header, uri::PathAndQuery};
 
-use super::{action::Action, header_edits::Edits, reject::Reject};
+use super::{action::Action, header_edits::Edits, reject::Reject, rewrite::Rewrite};
 use crate::{
     compress::negotiate::Coding,
     downstream::upload::RequestBody,
-    http::{header_list::HeaderList, target::Target},
+    http::{error::Error, header_list::HeaderList, target::Target},
     limit::{Gate, Mode, Part, Rule, Subject},
-    upstream::Upstream,
+    upstream::{Upstream, settings::UpstreamSettings},
 };
 
 /// Route: destination of its requests, with limits and edits.
@@ -23,6 +23,8 @@ pub struct Route {
     pub counted: Vec<HeaderName>,
     /// Action, after the limits.
     pub action: Action<Rc<Upstream<RequestBody>>>,
+    /// Change of the path that is forwarded.
+    pub rewrite: Option<Box<Rewrite>>,
     /// Form of rejects.
     pub reject: Reject,
     /// Limit on the request body, in bytes.
@@ -53,6 +55,28 @@ impl Route {
     }
 }
 
+impl Route {
+    /// Target that is forwarded in place of the received one, if the route rewrites it.
+    ///
+    /// # Errors
+    /// When the result could be read in several ways.
+    pub fn rewritten(
+        &self,
+        target: &Target,
+        path: &str,
+    ) -> Result<Option<Box<PathAndQuery>>, Error> {
+        let Some(rewrite) = &self.rewrite else { return Ok(None) };
+        Ok(Some(Box::new(rewrite.target(&target.path_and_query, path)?)))
+    }
+
+    /// Gives the fields of a response the way back, if the route rewrites paths.
+    pub fn restore(&self, headers: &mut HeaderList, upstream: &UpstreamSettings, target: &Target) {
+        if let Some(rewrite) = &self.rewrite {
+            rewrite.restore(headers, upstream, target);
+        }
+    }
+}
+
 fn enforced(gate: &Gate) -> impl Iterator<Item = &Rule> {
     gate.rules().iter().filter(|rule| rule.settings().mode == Mode::Enforce)
 }
@@ -69,10 +93,14 @@ pub fn counted_by(gate: &Gate) -> Vec<HeaderName> {
     fields.collect()
 }
 
-/// Returns true if each enforced rule of `other` also counts a request that takes `chosen`: by the
-/// same zone, in the same bucket, and with no larger burst. A key with the path uses the same
-/// bucket only if the paths are equal, which `same_path` says.
+/// Returns true if `chosen` guards a request as `other` would: `other` refuses nothing by its action,
+/// and each enforced rule of it also counts a request that takes `chosen`, by the same zone, in the
+/// same bucket, and with no larger burst. A key with the path uses the same bucket only if the paths
+/// are equal, which `same_path` says.
 pub fn guards_as(chosen: &Rc<Route>, other: &Rc<Route>, same_path: impl Fn() -> bool) -> bool {
+    if other.action.refuses() && !Rc::ptr_eq(chosen, other) {
+        return false;
+    }
     enforced(&other.gate).all(|rule| {
         let counted = |own: &Rule| {
             Arc::ptr_eq(own.zone(), rule.zone()) && own.settings().burst <= rule.settings().burst

@@ -4,7 +4,7 @@ use http::HeaderValue;
 
 use super::{
     context::RequestContext,
-    header_edits::{EditContext, Edits},
+    header_edits::{EditContext, Edits, query_with_mark},
     served_route::Route,
 };
 use crate::{
@@ -77,7 +77,7 @@ pub fn facts<'a>(
         client: record.entry.client,
         host: &target.host,
         path: target.path_and_query.path(),
-        query: target.query_with_mark(),
+        query: query_with_mark(&target.path_and_query),
         request_id: &record.entry.id,
         route: &route.name,
         scheme: visit.peer.transport.scheme(),

@@ -51,6 +51,7 @@ mod proxy_loop;
 mod regression;
 mod response_limits;
 mod retries;
+mod rewrite;
 mod routes;
 mod silent_close;
 mod spellings;

@@ -76,6 +76,25 @@ async fn route_by_regex_sees_the_normal_form() {
     .await;
 }
 
+/// What a route refuses reaches no upstream in another spelling of a path below it.
+#[tokio::test(start_paused = true)]
+async fn route_that_refuses_guards_as_a_limit_does() {
+    let config = routes(&[("path: /", 403), ("path: /open", 200)]);
+    on_edge_of(config, |edge| async move {
+        for (path, expected) in [
+            ("/open/x", 200),
+            ("/open/a%2Fb", 200),
+            ("/%6fpen", 400),
+            ("/secret/../open", 400),
+            ("/secret/..%2fopen", 400),
+            ("/%73ecret", 403),
+        ] {
+            assert_eq!(get(&edge, "a", path).await, expected, "{path}");
+        }
+    })
+    .await;
+}
+
 /// A path that a server may read in another way is refused where another route would take it then.
 #[tokio::test(start_paused = true)]
 async fn route_by_regex_is_not_slipped_past_by_a_second_reading() {

@@ -31,6 +31,7 @@ pub mod names;
 pub mod path;
 pub mod pattern;
 pub mod reject;
+pub mod rewrite;
 pub mod route;
 pub mod upstream;
 pub mod zone;

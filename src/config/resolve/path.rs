@@ -44,8 +44,7 @@ pub fn paths(
         let message = format!("`over_regex` means nothing with `{key}`");
         judge.refuse(spot.name("over_regex"), hinted(message, hint));
     }
-    // The shape first: a pattern should be reported as such and not as a strange path.
-    let read = |text: &String| check_path(text).and_then(|()| form_of(text, matching));
+    let read = |text: &String| literal(text, matching);
     let spot = spot.key(key);
     let list = if key == "path_suffix" { &route.path_suffix } else { &route.paths };
     match (key, list) {
@@ -113,6 +112,16 @@ fn suffix(text: &str) -> Result<String, HintedError> {
         return Err(hinted(format!("`{text}` is not an end of paths"), hint));
     }
     Ok(text.to_owned())
+}
+
+/// Parses a path that is compared as it is.
+///
+/// # Errors
+/// The reason why it is not one.
+pub fn literal(text: &str, matching: PathMatching) -> Result<String, HintedError> {
+    // The shape first: a pattern should be reported as such and not as a strange path.
+    check_path(text)?;
+    form_of(text, matching)
 }
 
 /// Path in the form that requests are compared with.

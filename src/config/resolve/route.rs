@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     action, collector::Collector, edits, location::Location, names::Names, pattern::patterns,
-    reject,
+    reject, rewrite,
 };
 use crate::{
     compress::negotiate::Coding,
@@ -34,9 +34,12 @@ pub fn route(
 ) -> RouteConfig {
     let (request, response) = (spot.key("request"), spot.key("response"));
     let max_body = request.key("max_body");
+    let matching = names.file.path_matching;
+    let patterns = patterns(judge, spot, route, matching);
     RouteConfig {
         name,
-        patterns: patterns(judge, spot, route, names.file.path_matching),
+        rewrite: rewrite::rewrite(judge, spot.key("rewrite"), route, &patterns, matching),
+        patterns,
         action: action::action(judge, names, spot, route),
         limits: limits(judge, names, spot.key("limits"), &route.limits),
         reject: reject::settings(&names.file.reject, route.reject.as_ref()),

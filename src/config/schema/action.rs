@@ -41,3 +41,27 @@ pub struct RespondSpec {
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
 }
+
+/// Change of the path that is forwarded, or that a redirect names. What is matched does not change.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RewriteSpec {
+    /// Prefix that is removed, in whole segments: `/api` makes `/api/x` to `/x` (nginx: `proxy_pass
+    /// http://host/`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strip_prefix: Option<String>,
+    /// Prefix that is added, after the removal (nginx: `proxy_pass http://host/v1/`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub add_prefix: Option<String>,
+    /// Expression on the path in its normal form, in place of prefixes. A path that it does not match
+    /// stays (nginx: `rewrite`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regex: Option<String>,
+    /// Path that replaces the whole path where `regex` matches; `{1}` or `{name}` is a group. With a
+    /// `?` it has a query, before that of the request; a `?` at the end drops that of the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Responses get the way back: `Location`, and `Path` and `Domain` of cookies. Only with prefixes
+    /// (nginx: `proxy_redirect`, `proxy_cookie_path`, `proxy_cookie_domain`).
+    pub responses: bool,
+}

@@ -23,7 +23,7 @@ pub mod route;
 pub mod upstream;
 pub mod zone;
 
-pub use action::{RedirectSpec, RespondSpec};
+pub use action::{RedirectSpec, RespondSpec, RewriteSpec};
 pub use amount::Amount;
 pub use client_limits::{HeaderLimitsSpec, QueueSpec, StateSpec, Timeouts};
 pub use listener::{Admin, Certificate, ClientIp, Listener, LongListener, TlsSpec};

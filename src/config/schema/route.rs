@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    action::{RedirectSpec, RespondSpec},
+    action::{RedirectSpec, RespondSpec, RewriteSpec},
     amount::Amount,
 };
 use crate::compress::negotiate::Coding;
@@ -64,6 +64,9 @@ pub struct RouteSpec {
     /// Action: the connection is closed without a response, and 444 is logged (nginx: `return 444`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub close: bool,
+    /// Change of the path that is forwarded, or that a redirect names with `{path}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewrite: Option<RewriteSpec>,
     /// At most 8 rules. All must agree, and a reject by one spends nothing in the others
     /// (nginx: `limit_req`).
     #[serde(default)]

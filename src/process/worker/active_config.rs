@@ -97,6 +97,7 @@ impl ActiveConfig {
                 gate,
                 action: route.action.map(|index| Rc::clone(&upstreams[*index])),
                 reject: Reject::new(route.reject.clone(), route.limits.len()),
+                rewrite: route.rewrite.clone().map(Box::new),
                 max_body: route.max_body,
                 buffer: route.buffer,
                 request_edits: route.request_edits.clone(),
