@@ -800,14 +800,14 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
         ALL,
         Carried,
         ["client_ip: { header: x-forwarded-for }", ""],
-        "or `forwarded`; other proxies' names are not read",
+        "or any other name; one that is no list has one address, or the request gets 400",
     ),
     row(
         "real_ip_recursive",
         ALL,
-        Noted,
-        NONE,
-        "the field is always read up to the first address that is not trusted",
+        Carried,
+        ["client_ip: { recursive: true }", ""],
+        "the default here",
     ),
     row(
         "resolver, resolver_timeout",

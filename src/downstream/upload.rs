@@ -15,6 +15,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
+use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 
 use super::{
@@ -26,7 +27,7 @@ use super::{
 use crate::{
     http::{
         error::{Error, Kind},
-        fields::keep_crossing_trailers,
+        fields::{keep_crossing_trailers, remove_claim},
     },
     runtime::io::{CutReason, Progress, Repeat, RequestObserver, take_steps},
 };
@@ -48,6 +49,8 @@ pub struct RequestBody {
     incoming: Option<IncomingBody>,
     upload: Option<Rc<UploadState>>,
     left: u64,
+    /// Name that no trailer may have, beside those that none ever has.
+    claim: Option<Rc<HeaderName>>,
 }
 
 /// State of an upload that another task reads.
@@ -83,8 +86,13 @@ impl RequestBody {
         let upload = Rc::new(upload);
         // A request without a body has nothing to come, and so may be sent again.
         let incoming = (!incoming.is_end_stream()).then_some(incoming);
-        let body =
-            Self { collected: None, incoming, upload: Some(Rc::clone(&upload)), left: u64::MAX };
+        let body = Self {
+            collected: None,
+            incoming,
+            upload: Some(Rc::clone(&upload)),
+            left: u64::MAX,
+            claim: None,
+        };
         (body, upload)
     }
 
@@ -102,6 +110,11 @@ impl RequestBody {
             ));
         }
         Ok(())
+    }
+
+    /// Removes trailers of this name, which only a trusted proxy may send, and in a head.
+    pub fn remove_claim(&mut self, claim: &Rc<HeaderName>) {
+        self.claim = Some(Rc::clone(claim));
     }
 
     /// Collects a body of unknown length if it has at most this many bytes. A larger one, or one
@@ -268,6 +281,7 @@ impl Body for RequestBody {
         }
         if let Some(trailers) = frame.trailers_mut() {
             keep_crossing_trailers(trailers);
+            this.claim.iter().for_each(|claim| remove_claim(trailers, claim));
         }
         let bytes = frame.data_ref().map_or(0, Buf::remaining);
         upload.handed_on(bytes);
@@ -309,6 +323,8 @@ impl Repeat for RequestBody {
             incoming: None,
             upload: self.upload.clone(),
             left: 0,
+            // Nothing more is received, so nothing is to be removed.
+            claim: None,
         })
     }
 }

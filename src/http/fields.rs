@@ -223,8 +223,17 @@ fn may_trail(name: &str) -> bool {
 
 /// Removes fields that may not be trailers, in either direction.
 pub fn keep_crossing_trailers(trailers: &mut HeaderMap) {
-    let doomed: Vec<_> =
-        trailers.keys().filter(|name| !may_trail(name.as_str())).cloned().collect();
+    remove_trailers(trailers, |name| !may_trail(name.as_str()));
+}
+
+/// Removes trailers that some servers would read as the field `claim`.
+pub fn remove_claim(trailers: &mut HeaderMap, claim: &HeaderName) {
+    let claim = claim.as_str().as_bytes();
+    remove_trailers(trailers, |name| alike(name.as_str().as_bytes(), claim));
+}
+
+fn remove_trailers(trailers: &mut HeaderMap, is_doomed: impl Fn(&HeaderName) -> bool) {
+    let doomed: Vec<_> = trailers.keys().filter(|name| is_doomed(name)).cloned().collect();
     for name in doomed {
         trailers.remove(name);
     }
@@ -366,15 +375,23 @@ fn is_sensitive(name: &str) -> bool {
 /// `-` and others: a client could choose which of the two is counted.
 #[must_use]
 pub fn looks_counted(headers: &HeaderList, counted: &[HeaderName]) -> bool {
-    let unified = |byte: &u8| unified_byte(byte.to_ascii_lowercase());
-    let alike = |one: &[u8], other: &[u8]| {
-        one.len() == other.len() && one.iter().map(unified).eq(other.iter().map(unified))
-    };
     counted.iter().map(|name| name.as_str().as_bytes()).any(|name| {
         headers
             .iter()
             .any(|field| alike(field.name, name) && !field.name.eq_ignore_ascii_case(name))
     })
+}
+
+/// Returns true if names are the same to servers that have one sign for `-` and others.
+pub(super) fn alike(one: &[u8], other: &[u8]) -> bool {
+    let unified = |byte: &u8| unified_byte(byte.to_ascii_lowercase());
+    one.len() == other.len() && one.iter().map(unified).eq(other.iter().map(unified))
+}
+
+/// Returns the name if only its configuration says that it makes a claim about a client.
+#[must_use]
+pub fn further_claim(name: HeaderName) -> Option<HeaderName> {
+    (!is_claim(name.as_str())).then_some(name)
 }
 
 /// Returns true if `Connection` hides a field that a limit counts by from the endpoint: a client
@@ -427,6 +444,7 @@ mod tests {
             peer: &HeaderValue::from_static("10.0.0.9"),
             client: Some(IpAddr::from([192, 0, 2, 1])),
             trusted,
+            claim: None,
             authority: &HeaderValue::from_static("a.test:80"),
             default_authority: &HeaderValue::from_static("app:80"),
             version: http::Version::HTTP_11,

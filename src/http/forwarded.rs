@@ -7,10 +7,10 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderValue, Method, Version, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, uri::PathAndQuery};
 
 use super::{
-    fields::{Hidden, address_value, is_lookalike, trailer_that_may_cross, with_lower},
+    fields::{Hidden, address_value, alike, is_lookalike, trailer_that_may_cross, with_lower},
     forwarding_names::is_claim,
     header_list::{FieldLine, HeaderList, write_known_line},
     known_name::KnownName,
@@ -26,6 +26,8 @@ pub struct Identity<'a> {
     pub client: Option<IpAddr>,
     /// True if the peer is a trusted proxy: its forwarding fields are extended, not replaced.
     pub trusted: bool,
+    /// Further field that only a trusted proxy may send.
+    pub claim: Option<&'a HeaderName>,
     /// Requested host with its port; empty if the request names none.
     pub authority: &'a HeaderValue,
     /// Host that is sent in that case.
@@ -176,7 +178,17 @@ impl<'a> ForwardedFields<'a> {
     }
 
     fn crosses(&self, index: usize, field: &FieldLine<'_>) -> bool {
-        crosses(field, self.identity.trusted) && !self.hidden.hides(index)
+        crosses(field, self.identity.trusted)
+            && !self.hidden.hides(index)
+            && self.identity.claim.is_none_or(|claim| self.may_claim(claim, field))
+    }
+
+    /// Returns true unless a server may read the field as the claim and no trusted proxy sent it.
+    fn may_claim(&self, claim: &HeaderName, field: &FieldLine<'_>) -> bool {
+        let claim = claim.as_str().as_bytes();
+        // A proxy writes the name as it is. Any other spelling went through it unseen.
+        !alike(field.name, claim)
+            || (self.identity.trusted && field.name.eq_ignore_ascii_case(claim))
     }
 
     /// Writes every line, `Host` first.

@@ -41,7 +41,7 @@ impl Proxy {
         let target = Target::of(head, &visit.peer.last_host)?;
         record.entry.host = Some(Rc::clone(&target.host));
         if self.trust.is_trusted(visit.peer.address) {
-            self.believe(head, visit.peer, record);
+            self.believe(head, visit.peer, record)?;
         }
         let method = normal_form::method(&head.method);
         let (route, path) = self.route(&method, &target)?;

@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use http_body::Body;
 use http_body_util::Either;
 
@@ -70,6 +70,8 @@ pub struct Proxy {
     pub clock: Clock,
     /// Trusted proxies and the forwarding field they set.
     pub trust: Trust,
+    /// Field of `trust`, if it is not known anyway that only a trusted proxy may send it.
+    pub claim: Option<Rc<HeaderName>>,
     /// The routes.
     pub routes: RouteTable<Rc<Route>>,
     /// Form of a path that routes and keys see.
@@ -159,7 +161,7 @@ impl Proxy {
         }
         let trusted = self.trust.is_trusted(visit.peer.address);
         if trusted {
-            self.believe(head, visit.peer, record);
+            self.believe(head, visit.peer, record)?;
         }
         let client = record.entry.client;
         self.gateway.see(client);
@@ -176,12 +178,14 @@ impl Proxy {
         };
 
         let mut body = visit.body.take().unwrap_or_default();
+        self.claim.iter().for_each(|claim| body.remove_claim(claim));
         self.collect(&mut body, &route, visit).await?;
         let default_authority = default_authority(&target, upstream.settings())?;
         let identity = Identity {
             peer: &visit.peer.value,
             client: (client != visit.peer.address).then_some(client),
             trusted,
+            claim: self.claim.as_deref(),
             authority: &target.authority,
             default_authority: &default_authority,
             version: head.version,
@@ -221,11 +225,19 @@ impl Proxy {
     }
 
     /// Takes over the client address and request id that a trusted proxy sent.
-    fn believe(&self, head: &RequestParts, peer: &Peer, record: &mut Record) {
-        record.entry.client = self.trust.client(peer.address, &head.headers);
+    ///
+    /// # Errors
+    /// When the field with the address has more than one, or anything else.
+    fn believe(&self, head: &RequestParts, peer: &Peer, record: &mut Record) -> Result<(), Error> {
         if let Some(Ok(id)) = id_of(&head.headers).map(HeaderValue::from_bytes) {
             record.entry.id = RequestId::Received(id);
         }
+        let client = self.trust.client(peer.address, &head.headers);
+        record.entry.client = client.map_err(|error| {
+            let detail = "the field with the client address is not one address";
+            Error::caused(Kind::HttpRequestError, detail, error)
+        })?;
+        Ok(())
     }
 }
 

@@ -6,6 +6,8 @@ use std::{cell::RefCell, rc::Rc};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
+use weir::config::Config;
+
 use crate::harness::{Edge, Pipes, config, on_raw_edge};
 
 /// A message as it was on the wire.
@@ -181,7 +183,15 @@ pub async fn on_recorded<F: Future<Output = ()>>(
     limits: &[&str],
     test: impl FnOnce(Rc<Edge>, Rc<Recorder>) -> F,
 ) {
-    on_raw_edge(config(limits), |edge, mut pipes: Pipes| async move {
+    on_recorded_of(config(limits), test).await;
+}
+
+/// The same with a whole configuration.
+pub async fn on_recorded_of<F: Future<Output = ()>>(
+    config: Config,
+    test: impl FnOnce(Rc<Edge>, Rc<Recorder>) -> F,
+) {
+    on_raw_edge(config, |edge, mut pipes: Pipes| async move {
         let recorder = Rc::new(Recorder::default());
         let serving = Rc::clone(&recorder);
         tokio::task::spawn_local(async move {

@@ -140,6 +140,24 @@ async fn behind_a_cdn() {
     .await;
 }
 
+/// The CDN's field is the visitor; it is believed from the CDN alone, and only if it is one address.
+#[tokio::test(start_paused = true)]
+async fn client_address() {
+    on_edge_of(example("client-address"), |edge| async move {
+        edge.world.app_is(&[1]);
+        let (cdn, line) = ("192.0.2.9", "GET /");
+        let of = |field: &'static str| vec!["host: a", field];
+        let first = of("CF-Connecting-IP: 198.51.100.1");
+        assert_eq!(at_once(&edge, 22, cdn, line, &first).await, [(200, 21), (503, 1)]);
+        let second = of("cf-connecting-ip: 198.51.100.2");
+        assert_eq!(at_once(&edge, 21, cdn, line, &second).await, [(200, 21)]);
+        let list = of("cf-connecting-ip: 198.51.100.3, 198.51.100.4");
+        assert_eq!(at_once(&edge, 1, cdn, line, &list).await, [(400, 1)]);
+        assert_eq!(at_once(&edge, 21, "203.0.113.9", line, &first).await, [(200, 21)]);
+    })
+    .await;
+}
+
 /// Five tries of an address pass, a wave from many addresses waits in line, and a reject by one
 /// rule costs the others nothing.
 #[tokio::test(start_paused = true)]

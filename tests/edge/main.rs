@@ -8,6 +8,7 @@ mod actions;
 mod blocks;
 mod buffer;
 mod bytes;
+mod client_ip;
 mod compress;
 mod connection_auth;
 mod connections;

@@ -5,6 +5,8 @@
 
 use std::{net::SocketAddr, path::Path, thread::available_parallelism};
 
+use http::HeaderName;
+
 use self::{collector::Collector, location::Location, names::Names, upstream::HEAD_BYTES};
 use super::{
     nearest,
@@ -16,7 +18,8 @@ use super::{
 };
 use crate::{
     downstream::settings::{ClientTimeouts, HeaderLimits},
-    limit::client_ip::Trust,
+    http::known_name::KnownName,
+    limit::client_ip::{Forwarding, Trust},
     runtime::hint::hinted,
 };
 
@@ -122,11 +125,25 @@ fn at_least_one(judge: &mut Collector<'_>, root: Location<'_>, written: &Node) {
 fn trust(judge: &mut Collector<'_>, spot: Location<'_>, client_ip: &ClientIp) -> Trust {
     Trust {
         proxies: judge.networks(spot.key("trusted_proxies"), &client_ip.trusted_proxies),
-        header: client_ip.header,
+        header: forwarding(judge, spot.key("header"), &client_ip.header),
+        recursive: client_ip.recursive,
     }
 }
 
 fn timeouts(judge: &mut Collector<'_>, spot: Location<'_>, file: &File) -> ClientTimeouts {
+/// Header with the client address.
+fn forwarding(judge: &mut Collector<'_>, spot: Location<'_>, text: &str) -> Forwarding {
+    let known = [KnownName::XForwardedFor, KnownName::Forwarded, KnownName::XRealIp];
+    // Names that weir knows otherwise have a meaning of their own, and so never an address.
+    let may_carry = |name: &HeaderName| {
+        KnownName::of(name.as_str().as_bytes()).is_none_or(|name| known.contains(&name))
+    };
+    let header = text.parse().ok().filter(|header: &Forwarding| may_carry(&header.name()));
+    let hint = "write `x-forwarded-for`, `forwarded` or a name like `cf-connecting-ip`";
+    let error = || hinted(format!("`{text}` is not a header with a client address"), hint);
+    judge.take(spot, header.ok_or_else(error)).unwrap_or_default()
+}
+
     ClientTimeouts {
         header: judge.positive(spot.key("header"), &file.timeouts.header),
         body: judge.positive(spot.key("body"), &file.timeouts.body),

@@ -116,16 +116,32 @@ pub struct Certificate {
 }
 
 /// Proxies that are trusted about the client address.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientIp {
     /// Networks of proxies whose header is trusted; none by default. Behind a CDN list its
     /// networks (nginx: `set_real_ip_from`).
     #[schemars(extend("x-type" = "list of networks"))]
     pub trusted_proxies: Vec<String>,
-    /// Header that trusted proxies write. It is read from the right to the first address that
-    /// is not trusted (nginx: `real_ip_header`).
-    pub header: Forwarding,
+    /// Header that trusted proxies write. `x-forwarded-for` and `forwarded` are lists, read from
+    /// the right to the first address that is not trusted. Any other name, like
+    /// `cf-connecting-ip`, carries one address: with several or without a readable one the
+    /// request gets 400 (nginx: `real_ip_header`).
+    #[schemars(extend("x-type" = "name of a header"))]
+    pub header: String,
+    /// A list is read past the addresses of trusted proxies. With `false` its last address is the
+    /// client, which is nginx's default (nginx: `real_ip_recursive`).
+    pub recursive: bool,
+}
+
+impl Default for ClientIp {
+    fn default() -> Self {
+        Self {
+            trusted_proxies: Vec::new(),
+            header: Forwarding::default().to_string(),
+            recursive: true,
+        }
+    }
 }
 
 /// Admin listener: health and reload.

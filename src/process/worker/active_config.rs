@@ -6,7 +6,7 @@ use super::shared::Shared;
 use crate::{
     config::RouteConfig,
     downstream::{settings::HeaderLimits, upload::RequestBody},
-    http::request_id::RequestIds,
+    http::{fields::further_claim, request_id::RequestIds},
     limit::{Gate, MAX_RULES, Rule, Zone, rule::RuleError},
     log::{access::AccessLogger, gateway::Watch},
     process::listeners::ListenerMap,
@@ -111,6 +111,7 @@ impl ActiveConfig {
         let proxy = Proxy {
             clock: shared.clock,
             trust: config.client_ip.clone(),
+            claim: further_claim(config.client_ip.header.name()).map(Rc::new),
             routes: RouteTable::new(routes),
             path_matching: config.path_matching,
             queue: Arc::clone(&shared.queue),

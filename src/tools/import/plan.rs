@@ -36,6 +36,8 @@ pub struct ImportPlan {
     pub trusted_proxies: Vec<(String, String)>,
     /// Value of `client_ip.header`, if it is not the default.
     pub forwarding: Option<(String, Remarks)>,
+    /// Origin of `client_ip.recursive: false`, if that is to be written.
+    pub last_hop: Option<String>,
     /// Zones by name.
     pub zones: BTreeMap<String, ZonePlan>,
     /// Upstreams.

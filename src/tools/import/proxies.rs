@@ -25,21 +25,17 @@ pub fn proxies(state: &mut Translation<'_>, all: &Everywhere<'_>) {
     for (_, directive) in all.named("real_ip_recursive") {
         match directive.arg(0) {
             "on" => state.notes.discard(directive, "the default"),
-            _ => state.notes.tell(
-                directive,
-                Treatment::Noted,
-                "the field is always read up to the first address that is not trusted",
-            ),
+            _ if !has_proxies => state.notes.discard(directive, "no proxy is trusted"),
+            _ => {
+                state.notes.carry(directive);
+                state.plan.last_hop = Some(state.origin(directive));
+            }
         }
     }
     if has_proxies && all.named("real_ip_header").is_empty() {
-        for (_, directive) in all.named("set_real_ip_from") {
-            state.notes.tell(
-                directive,
-                Treatment::Noted,
-                "`X-Forwarded-For` is read, nginx reads `X-Real-IP`",
-            );
-        }
+        let mut remarks = Remarks::default();
+        remarks.add("`X-Real-IP` is the default of nginx");
+        state.plan.forwarding = Some(("x-real-ip".to_owned(), remarks));
     }
     if !has_proxies {
         without_proxy_header(state, all);
@@ -53,7 +49,6 @@ fn headers(state: &mut Translation<'_>, all: &Everywhere<'_>, has_proxies: bool)
             state.notes.discard(directive, "no proxy is trusted");
             continue;
         }
-        let mut remarks = Remarks::from(state.origin(directive));
         match &*directive.arg(0).to_ascii_lowercase() {
             "x-forwarded-for" => state.notes.tell(directive, Treatment::Carried, "the default"),
             "proxy_protocol" => state.notes.tell(
@@ -61,16 +56,13 @@ fn headers(state: &mut Translation<'_>, all: &Everywhere<'_>, has_proxies: bool)
                 Treatment::Carried,
                 "by `proxy_protocol` of the listener",
             ),
-            "forwarded" => {
+            name => {
                 state.notes.carry(directive);
-                state.plan.forwarding = Some(("forwarded".to_owned(), remarks));
-            }
-            _ => {
-                let change =
-                    format!("the proxies' `X-Forwarded-For` is read, not `{}`", directive.arg(0));
-                remarks.add(change.clone());
-                state.notes.tell(directive, Treatment::Noted, change);
-                state.plan.forwarding = Some(("x-forwarded-for".to_owned(), remarks));
+                let mut remarks = Remarks::from(state.origin(directive));
+                if name != "forwarded" {
+                    remarks.add("one address: a request with a list gets 400");
+                }
+                state.plan.forwarding = Some((name.to_owned(), remarks));
             }
         }
     }

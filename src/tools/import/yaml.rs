@@ -109,6 +109,9 @@ impl Sheet {
             self.changes(1, remarks);
             self.line(1, &format!("header: {header}"), &remarks.origin);
         }
+        if let Some(origin) = &plan.last_hop {
+            self.line(1, "recursive: false", origin);
+        }
     }
 
     fn zone(&mut self, name: &str, zone: &ZonePlan) {

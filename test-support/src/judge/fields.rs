@@ -47,6 +47,7 @@ pub fn fields(bytes: &[u8]) {
         peer: &HeaderValue::from_static("192.0.2.1"),
         client: None,
         trusted: first % 2 == 1,
+        claim: None,
         authority: &HeaderValue::from_static("a.test"),
         default_authority: &HeaderValue::from_static("app:80"),
         version: Version::HTTP_11,

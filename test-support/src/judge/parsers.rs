@@ -167,33 +167,53 @@ pub fn endpoint_answer(bytes: &[u8]) {
 }
 
 /// Forwarding fields: from an untrusted peer nothing is believed, and nobody trusted is passed over
-/// for what stands before it.
+/// for what stands before it. A field of one address never takes a second one.
 pub fn client(bytes: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(bytes) else { return };
+    single_client(&value);
     let network = |text: &str| text.parse().expect("a network");
     for header in [Forwarding::XForwardedFor, Forwarding::Forwarded] {
-        let trust =
-            Trust { proxies: vec![network("10.0.0.0/8"), network("2001:db8::/32")], header };
+        let proxies = vec![network("10.0.0.0/8"), network("2001:db8::/32")];
+        let told_as = header.clone();
+        let trust = Trust { proxies, header, recursive: true };
         let mut headers = HeaderMap::new();
         headers.append("x-forwarded-for", value.clone());
         headers.append("forwarded", value.clone());
         let stranger = IpAddr::from([192, 0, 2, 1]);
-        assert_eq!(trust.client(stranger, &headers), stranger);
-        let client = trust.client(IpAddr::from([10, 0, 0, 9]), &headers);
+        assert_eq!(trust.client(stranger, &headers), Ok(stranger));
+        let client = trust.client(IpAddr::from([10, 0, 0, 9]), &headers).expect("a list");
         assert_eq!(client, client.to_canonical());
         // What comes last is written by our own proxy: it is the client unless it is a proxy
         // itself.
         let last = IpAddr::from([198, 51, 100, 7]);
         let told = [
             bytes,
-            if header == Forwarding::Forwarded { b",for=198.51.100.7" } else { b",198.51.100.7" },
+            if told_as == Forwarding::Forwarded { b",for=198.51.100.7" } else { b",198.51.100.7" },
         ]
         .concat();
         let Ok(told) = HeaderValue::from_bytes(&told) else { continue };
         headers.insert("x-forwarded-for", told.clone());
         headers.insert("forwarded", told);
-        assert_eq!(trust.client(IpAddr::from([10, 0, 0, 9]), &headers), last);
+        assert_eq!(trust.client(IpAddr::from([10, 0, 0, 9]), &headers), Ok(last));
     }
+}
+
+fn single_client(value: &HeaderValue) {
+    let trust = Trust {
+        proxies: vec!["10.0.0.0/8".parse().expect("a network")],
+        header: "x-client".parse().expect("a name"),
+        recursive: true,
+    };
+    let mut headers = HeaderMap::new();
+    headers.append("x-client", value.clone());
+    let (stranger, proxy) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([10, 0, 0, 9]));
+    assert_eq!(trust.client(stranger, &headers), Ok(stranger));
+    if let Ok(client) = trust.client(proxy, &headers) {
+        assert_eq!(client, client.to_canonical());
+        assert!(!value.as_bytes().contains(&b','), "no list is one address");
+    }
+    headers.append("x-client", HeaderValue::from_static("198.51.100.7"));
+    assert!(trust.client(proxy, &headers).is_err());
 }
 
 /// A PROXY header: taken whole, or not yet, or not at all; and what was taken whole is not taken
