@@ -11,6 +11,7 @@ use super::{
     line::Holder,
     millis::Millis,
     parked::Parked,
+    reserved::Reservation,
     rule::{Charge, Mode, Rule},
     verdict::{Decision, MAX_RULES, Reason, Verdict},
     zone::{Intent, Standing},
@@ -34,12 +35,16 @@ pub struct Judgement {
     pub key: u64,
     /// Places of a delayed request.
     pub parked: Option<Parked>,
+    /// Places that are charged, or not, by the status of the response: to be
+    /// [settled](Reservation::settle) with it.
+    pub reservations: Vec<Reservation>,
 }
 
 /// Charges so far, by rule.
 struct Charges<const N: usize> {
     holder: Option<Arc<Holder>>,
     by_rule: [Option<Charge>; N],
+    reservations: Vec<Reservation>,
 }
 
 impl Gate {
@@ -82,8 +87,13 @@ impl Gate {
             }
             judgement = Judgement::exempt();
         }
-        let mut charges = Charges { holder: None, by_rule: [const { None }; N] };
+        let mut charges =
+            Charges { holder: None, by_rule: [const { None }; N], reservations: Vec::new() };
         self.run(&mut judgement, &standings, now, Some(&mut charges));
+        // After a reject they are dropped, which frees them.
+        if judgement.verdict.decision != Decision::Reject {
+            judgement.reservations = std::mem::take(&mut charges.reservations);
+        }
         match judgement.verdict.decision {
             Decision::Delay => judgement.parked = self.park(charges, now, &judgement.verdict),
             // Another thread took the last place of a rule after this request looked at it, so the
@@ -128,7 +138,7 @@ impl Gate {
     fn standings<const N: usize>(&self, subject: &Subject<'_>) -> [Standing; N] {
         let mut standings = [Standing::Exempt; N];
         for (standing, rule) in standings.iter_mut().zip(&self.rules) {
-            *standing = rule.zone().standing(subject);
+            *standing = rule.standing(subject);
         }
         standings
     }
@@ -143,13 +153,23 @@ impl Gate {
         mut charges: Option<&mut Charges<N>>,
     ) {
         for (index, (rule, standing)) in self.rules.iter().zip(standings).enumerate() {
+            if *standing == Standing::Outside {
+                continue;
+            }
             let mut verdict = match (*standing, charges.as_deref_mut()) {
-                (Standing::Counted(fingerprint), Some(charges)) => {
-                    let (verdict, charge) =
-                        rule.charge(fingerprint, now, index, &mut charges.holder);
-                    charges.by_rule[index] = charge;
-                    verdict
-                }
+                (Standing::Counted(fingerprint), Some(charges)) => match rule.statuses() {
+                    None => {
+                        let (verdict, charge) =
+                            rule.charge(fingerprint, now, index, &mut charges.holder);
+                        charges.by_rule[index] = charge;
+                        verdict
+                    }
+                    Some(statuses) => {
+                        let (verdict, reservation) = rule.reserve(statuses, fingerprint, now);
+                        charges.reservations.extend(reservation);
+                        verdict
+                    }
+                },
                 (standing, _) => look(rule, standing, now),
             };
             verdict.rule = Some(index);
@@ -180,7 +200,7 @@ impl Gate {
 /// Returns the verdict of one rule on a request of this standing. Nothing is stored.
 fn look(rule: &Rule, standing: Standing, now: Millis) -> Verdict {
     match standing {
-        Standing::Exempt => Verdict::EXEMPT,
+        Standing::Exempt | Standing::Outside => Verdict::EXEMPT,
         Standing::Missing => Verdict::EXEMPT.rejected(Reason::MissingKey, Millis::ZERO),
         Standing::Repeated => Verdict::EXEMPT.rejected(Reason::RepeatedKey, Millis::ZERO),
         Standing::Counted(fingerprint) => rule.decide(fingerprint, now, Intent::Look),
@@ -190,7 +210,13 @@ fn look(rule: &Rule, standing: Standing, now: Millis) -> Verdict {
 impl Judgement {
     /// Judgement before any rule. A function, since a constant would be copied whole.
     fn exempt() -> Self {
-        Self { verdict: Verdict::EXEMPT, dry_run: None, key: 0, parked: None }
+        Self {
+            verdict: Verdict::EXEMPT,
+            dry_run: None,
+            key: 0,
+            parked: None,
+            reservations: Vec::new(),
+        }
     }
 
     /// Merges the verdict of one rule: an enforced reject ends the run, the longest wait leads, and

@@ -5,6 +5,7 @@
 //! Aumasson and Bernstein 2012).
 
 use std::{
+    borrow::Cow,
     fmt,
     hash::{BuildHasher, Hasher, RandomState},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -64,6 +65,38 @@ impl<'a> Subject<'a> {
     pub fn of(client: IpAddr, method: &'a Method, headers: &'a dyn Headers) -> Self {
         Self { client, host: "", path: "/", query: None, method, route: "", headers }
     }
+
+    /// Calls `see` with each value of the header of this name, without white space around it, in
+    /// the order of its lines. `host` has one value, the requested host.
+    pub fn each_header(&self, name: &HeaderName, see: &mut dyn FnMut(&[u8])) {
+        if *name == header::HOST {
+            return see(self.host.as_bytes());
+        }
+        self.headers.each(name, &mut |value| see(trimmed(value)));
+    }
+
+    /// Calls `see` with each value of the cookie of this name, decoded like a form value.
+    pub fn each_cookie(&self, name: &str, see: &mut dyn FnMut(&[u8])) {
+        self.headers.each(&header::COOKIE, &mut |line| {
+            cookies(line, name).for_each(|value| see(&form_value(value)));
+        });
+    }
+
+    /// Calls `see` with each value of the query parameter of this name, decoded like a form. A
+    /// parameter without `=` is empty.
+    pub fn each_parameter(&self, name: &str, see: &mut dyn FnMut(&[u8])) {
+        for pair in self.query.into_iter().flat_map(|query| query.split('&')) {
+            let (named, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if is_named(named, name) {
+                see(&form_value(value.as_bytes()));
+            }
+        }
+    }
+}
+
+/// Decoded value of a form.
+fn form_value(value: &[u8]) -> Cow<'_, [u8]> {
+    if is_spelled(value) { Cow::Owned(of_form(value).collect()) } else { Cow::Borrowed(value) }
 }
 
 /// One part of a key.
@@ -556,13 +589,9 @@ struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    /// Adds a value without white space around it, also that of Latin-1, which is no white space in
-    /// HTTP: servers that decode a field and strip it see one value for all its spellings.
+    /// Adds a value without white space around it.
     fn add(&mut self, value: &'a [u8]) {
-        let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | 0x85 | 0xa0);
-        let start = value.iter().position(|byte| !is_space(byte)).unwrap_or(value.len());
-        let end = value.iter().rposition(|byte| !is_space(byte)).map_or(start, |last| last + 1);
-        let value = &value[start..end];
+        let value = trimmed(value);
         self.differ |= *self.first.get_or_insert(value) != value;
     }
 
@@ -570,6 +599,15 @@ impl<'a> Values<'a> {
     fn one(self) -> Result<&'a [u8], Found> {
         if self.differ { Err(Found::Several) } else { self.first.ok_or(Found::Nothing) }
     }
+}
+
+/// Returns a value without white space around it, also that of Latin-1, which is no white space in
+/// HTTP: servers that decode a field and strip it see one value for all its spellings.
+fn trimmed(value: &[u8]) -> &[u8] {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | 0x85 | 0xa0);
+    let start = value.iter().position(|byte| !is_space(byte)).unwrap_or(value.len());
+    let end = value.iter().rposition(|byte| !is_space(byte)).map_or(start, |last| last + 1);
+    &value[start..end]
 }
 
 /// Cookies of this name in a line as servers read them (RFC 6265, sections 4.1.1 and 5.2): without
@@ -586,11 +624,14 @@ fn cookies<'a>(line: &'a [u8], name: &str) -> impl Iterator<Item = &'a [u8]> {
 fn parameters<'a>(query: &'a str, name: &str) -> impl Iterator<Item = &'a [u8]> {
     query.split('&').filter_map(|pair| {
         let (named, value) = pair.split_once('=')?;
-        let (one, other) = (named.as_bytes(), name.as_bytes());
-        let same = one == other
-            || (is_spelled(one) || is_spelled(other)) && of_form(one).eq(of_form(other));
-        same.then_some(value.as_bytes())
+        is_named(named, name).then_some(value.as_bytes())
     })
+}
+
+/// Returns true if a parameter has this name, however the two are spelled.
+fn is_named(named: &str, name: &str) -> bool {
+    let (one, other) = (named.as_bytes(), name.as_bytes());
+    one == other || (is_spelled(one) || is_spelled(other)) && of_form(one).eq(of_form(other))
 }
 
 /// Returns true if the form text may have another spelling.

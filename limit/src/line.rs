@@ -102,6 +102,16 @@ pub(super) enum Leaver {
     Through(u64),
 }
 
+impl Leaver {
+    /// Position of the place that a request of several has `step` before its last one.
+    pub fn before(self, step: u64, scale: Scale) -> Self {
+        match self {
+            Self::Standing(number) => Self::Standing(number - step),
+            Self::Through(place) => Self::Through(place - step * scale.interval),
+        }
+    }
+}
+
 /// Time scale of a zone: converts a place into an instant.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scale {
@@ -115,7 +125,20 @@ impl Scale {
     }
 }
 
-/// One parked request in one line.
+/// Request that enters a line.
+pub(super) struct LineEntry<'a> {
+    pub holder: &'a Arc<Holder>,
+    /// Index of the rule among those of the holder.
+    pub rule: usize,
+    /// Ticks before the begin of its place at which the request is through: `delay * T`.
+    pub unheld_ticks: u64,
+    pub scale: Scale,
+}
+
+/// One parked request in one line, or a further place of it.
+///
+/// A request of several places stands in the line as often. It is through with the last one, and
+/// the others get through with it: each knows how far the last is away, at least.
 #[derive(Debug)]
 struct Person {
     holder: Arc<Holder>,
@@ -123,6 +146,8 @@ struct Person {
     rule: usize,
     /// Ticks before the begin of its place at which the request is through: `delay * T`.
     unheld_ticks: u64,
+    /// Ticks from this place to the last one of the request; 0 for the last one itself.
+    to_last: u64,
     /// Time at which the holder looks at the line by itself; [`NONE`] before its first look.
     looks_at: u64,
 }
@@ -130,10 +155,13 @@ struct Person {
 impl Person {
     /// Millisecond at which the request is through with this place.
     fn due(&self, place: u64, scale: Scale) -> u64 {
-        place.saturating_sub(self.unheld_ticks) / scale.ticks_per_ms
+        (place + self.to_last).saturating_sub(self.unheld_ticks) / scale.ticks_per_ms
     }
 
     fn get_through(&self, place: u64, at: Millis, now: Millis, wakes: &mut Wakes) {
+        if self.to_last > 0 {
+            return;
+        }
         // Before the place is stored: a holder that sees its last place reads the instant of its
         // release next.
         self.holder.through_at.fetch_max(at.0, Ordering::AcqRel);
@@ -265,28 +293,24 @@ impl WaitLine {
         self.places.back().map_or(0, |place| place.saturating_add(scale.interval))
     }
 
-    /// Adds a request at the tail and returns its number.
-    pub fn enter(
-        &mut self,
-        place: u64,
-        holder: &Arc<Holder>,
-        rule: usize,
-        unheld_ticks: u64,
-    ) -> u64 {
-        let number = self.next_number;
-        self.next_number += 1;
+    /// Adds a request at the tail, whose last place of `cost` ones is `place`, and returns the
+    /// number of that one. The numbers of the others are those before it.
+    pub fn enter(&mut self, place: u64, cost: u32, entry: &LineEntry<'_>) -> u64 {
+        let LineEntry { holder, rule, unheld_ticks, scale } = *entry;
         // The last request is enough to compare with: in a line that is not mixed, all have one
         // delay.
         self.mixed |=
             self.people.values().next_back().is_some_and(|last| last.unheld_ticks != unheld_ticks);
         // The new request may be the first that is too late.
         self.too_late = None;
-        self.places.push_back(place);
-        self.people.insert(
-            number,
-            Person { holder: Arc::clone(holder), rule, unheld_ticks, looks_at: NONE },
-        );
-        number
+        for step in (0..u64::from(cost)).rev() {
+            let (holder, to_last) = (Arc::clone(holder), step * scale.interval);
+            let person = Person { holder, rule, unheld_ticks, to_last, looks_at: NONE };
+            self.places.push_back(place - to_last);
+            self.people.insert(self.next_number, person);
+            self.next_number += 1;
+        }
+        self.next_number - 1
     }
 
     /// Lets through every request whose time has come.
@@ -372,14 +396,15 @@ impl WaitLine {
         }
     }
 
-    /// Returns true if no request of the same delay stands before this one.
+    /// Returns true if no other request of the same delay stands before this one.
     fn is_first(&self, number: u64) -> bool {
         let Some(person) = self.people.get(&number) else { return false };
-        let mut before = self.people.range(..number);
+        let is_own = |other: &Person| Arc::ptr_eq(&other.holder, &person.holder);
+        let mut before = self.people.range(..number).map(|(_, other)| other);
         if self.mixed {
-            before.all(|(_, other)| other.unheld_ticks != person.unheld_ticks)
+            before.all(|other| other.unheld_ticks != person.unheld_ticks || is_own(other))
         } else {
-            before.next().is_none()
+            before.all(is_own)
         }
     }
 
@@ -407,6 +432,11 @@ impl WaitLine {
         // Within one millisecond, requests that are due go before the one that leaves.
         self.advance(now, scale, wakes);
         let freed = match leaver {
+            // A place before the last one of a request may be past although it still stands.
+            Leaver::Standing(number) if self.is_past(number, scale.ticks(now)) => {
+                self.forget(number);
+                return None;
+            }
             Leaver::Standing(number) if self.people.remove(&number).is_some() => {
                 self.moved |= self.people.range(number..).next().is_some();
                 self.places.pop_back()
@@ -427,6 +457,13 @@ impl WaitLine {
         self.let_through(now, now, scale, wakes);
         self.wake_early(scale, wakes);
         freed
+    }
+
+    /// Returns true if the place of this number is before `now`, in ticks.
+    fn is_past(&self, number: u64, now: u64) -> bool {
+        // None or few: a request gets through with its last place, which comes after them.
+        let past = self.places.partition_point(|place| *place < now);
+        self.people.range(..number).take(past).count() < past
     }
 
     /// Removes a request together with its place: the line does not move up.
@@ -478,9 +515,11 @@ mod tests {
     #[test]
     fn lines_give_back_the_memory_of_a_crowd_that_left() {
         let (lines, holder) = (Lines::new(), Holder::new());
+        let scale = Scale { interval: 1, ticks_per_ms: 1 };
+        let entry = LineEntry { holder: &holder, rule: 0, unheld_ticks: 0, scale };
         let crowd = 10 * KEPT_LINES as u64;
         for key in 0..crowd {
-            lines.with(key, |line, _| line.enter(key, &holder, 0, 0));
+            lines.with(key, |line, _| line.enter(key, 1, &entry));
         }
         assert!(lines.by_key.capacity() as u64 >= crowd);
         for key in 0..crowd {

@@ -136,8 +136,14 @@ impl Parked {
         for held in charges {
             // A rule may have let the request through since its charge. The place is in the holder
             // then.
-            let through = self.holder.place(held.rule).map(Leaver::Through);
-            held.zone.leave(held.charge.fingerprint, through.unwrap_or(held.charge.leaver), now);
+            let Charge { fingerprint, leaver, cost, .. } = held.charge;
+            // Where its places before the last one were after the line moved up is not known: they
+            // are lost.
+            let (leaver, cost) = match self.holder.place(held.rule) {
+                Some(place) => (Leaver::Through(place), 1),
+                None => (leaver, cost),
+            };
+            held.zone.leave(fingerprint, leaver, cost, now);
         }
     }
 
@@ -159,7 +165,9 @@ impl Drop for Parked {
         // No time is known here, so the line cannot move up. It must not wait for this request
         // either.
         for (held, number) in self.standing() {
-            held.in_line(|line, _, _| line.forget(number));
+            held.in_line(|line, _, _| {
+                (0..u64::from(held.charge.cost)).for_each(|step| line.forget(number - step));
+            });
         }
     }
 }

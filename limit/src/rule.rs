@@ -4,16 +4,18 @@
 //! `burst * T` is rejected, one above `delay * T` waits for the difference, cut to whole
 //! milliseconds, and any other passes.
 
-use std::{cell::Cell, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{cell::Cell, fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use governor::{Quota, RateLimiter, middleware::NoOpMiddleware, nanos::Nanos};
 
 use super::{
-    line::{Holder, Leaver},
+    key::Subject,
+    line::{Holder, Leaver, LineEntry},
     millis::Millis,
     rate::Rate,
+    reserved::Reservation,
     verdict::{Decision, Reason, Verdict},
-    zone::{Access, Intent, Probe, Still, Store, Zone},
+    zone::{Access, Intent, Probe, Standing, Still, Store, Zone},
 };
 
 /// Enforcement of a rule.
@@ -37,13 +39,19 @@ pub struct RuleSettings {
     pub max_wait: Option<Millis>,
     /// Enforcement of the rule.
     pub mode: Mode,
+    /// Places that a request takes, at least 1 and at most [`MAX_COST`]: it counts as so many
+    /// requests that arrive together, and it is through with the last of them.
+    pub cost: u32,
 }
+
+/// Limit on the places of one request: a parked one has an entry in its line for each.
+pub const MAX_COST: u32 = 100;
 
 impl RuleSettings {
     /// Settings with `burst` requests, all of the excess held back, enforced.
     #[must_use]
     pub fn burst(burst: u32) -> Self {
-        Self { burst, delay: 0, max_wait: None, mode: Mode::Enforce }
+        Self { burst, delay: 0, max_wait: None, mode: Mode::Enforce, cost: 1 }
     }
 
     /// Settings with nothing held back.
@@ -78,6 +86,14 @@ pub enum RuleError {
         /// Rate of the zone.
         rate: Rate,
     },
+    /// No request would ever be admitted, or it would take too many places.
+    #[error("a request of {cost} places does not fit in a burst of {burst}")]
+    TooCostly {
+        /// Configured cost.
+        cost: u32,
+        /// Configured burst.
+        burst: u32,
+    },
 }
 
 impl RuleError {
@@ -95,6 +111,10 @@ impl RuleError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::TooLong { .. } => Some("the whole burst must fit in 100 years".to_owned()),
+            Self::TooCostly { burst, .. } => {
+                let most = burst.saturating_add(1).min(MAX_COST);
+                Some(format!("use a cost from 1 to {most}: the burst and one, at most {MAX_COST}"))
+            }
         }
     }
 }
@@ -102,10 +122,20 @@ impl RuleError {
 /// Longest debt that a rule may hand out.
 const CENTURY_MS: u64 = 100 * 366 * 86_400_000;
 
+/// Requests that a rule applies to, beside those that its zone exempts.
+pub trait Scope: fmt::Debug + Send + Sync {
+    /// Returns true if the rule applies to the request. It must depend on nothing else.
+    fn covers(&self, subject: &Subject<'_>) -> bool;
+}
+
 /// Rule in use.
 #[derive(Debug)]
 pub struct Rule {
     zone: Arc<Zone>,
+    /// Requests that the rule applies to; none for all.
+    scope: Option<Arc<dyn Scope>>,
+    /// Statuses of the responses that it counts, if it does not count requests.
+    statuses: Option<Arc<[u16]>>,
     settings: RuleSettings,
     limiter: RateLimiter<Probe, Store, Still, NoOpMiddleware<Nanos>>,
     /// Debt that passes without waiting, in ticks.
@@ -116,6 +146,8 @@ pub struct Rule {
     burst_ticks: u64,
     /// Debt beyond which the wait is longer than `max_wait`, in ticks.
     longest_debt: u64,
+    /// Distance of the last place of a request from its first, in ticks: `(cost - 1) * T`.
+    own_ticks: u64,
 }
 
 /// Charge to a zone, with the position of the charged request.
@@ -123,13 +155,15 @@ pub struct Rule {
 pub(super) struct Charge {
     pub fingerprint: u64,
     pub leaver: Leaver,
+    /// Number of its places.
+    pub cost: u32,
     pub wait: Millis,
 }
 
 /// Verdict with the numbers it is made of.
 struct Asked {
     verdict: Verdict,
-    /// Begin of the place that the request has or would have.
+    /// Begin of the last place that the request has or would have.
     place: u64,
     stored: bool,
 }
@@ -137,9 +171,9 @@ struct Asked {
 impl Asked {
     /// Outcome for a request that this rule does not hold: it is through with its place, if it has
     /// one.
-    fn passed(self, fingerprint: u64) -> (Verdict, Option<Charge>) {
-        let charge =
-            Charge { fingerprint, leaver: Leaver::Through(self.place), wait: Millis::ZERO };
+    fn passed(self, fingerprint: u64, cost: u32) -> (Verdict, Option<Charge>) {
+        let leaver = Leaver::Through(self.place);
+        let charge = Charge { fingerprint, leaver, cost, wait: Millis::ZERO };
         (self.verdict, self.stored.then_some(charge))
     }
 }
@@ -154,6 +188,11 @@ impl Rule {
         let interval = rate.interval_ticks();
         let countable = rate.ticks_per_ms() * CENTURY_MS;
         let too_long = || RuleError::TooLong { burst: settings.burst, rate };
+        let RuleSettings { burst, cost, .. } = settings;
+        // The last place of a request is to be within the burst.
+        if !(1..=MAX_COST).contains(&cost) || cost - 1 > burst {
+            return Err(RuleError::TooCostly { cost, burst });
+        }
         // governor counts the first request of a fresh key as part of its burst, and weir does not.
         let places = NonZeroU32::MIN.checked_add(settings.burst).ok_or_else(too_long)?;
         let all_ticks =
@@ -176,7 +215,53 @@ impl Rule {
             .ok_or_else(too_long)?
             .allow_burst(places);
         let limiter = RateLimiter::new(quota, Store(Arc::clone(&zone)), Still);
-        Ok(Self { zone, settings, limiter, unheld_ticks, passes_below, burst_ticks, longest_debt })
+        let scope = None;
+        Ok(Self {
+            zone,
+            scope,
+            statuses: None,
+            settings,
+            limiter,
+            unheld_ticks,
+            passes_below,
+            burst_ticks,
+            longest_debt,
+            own_ticks: interval * u64::from(cost - 1),
+        })
+    }
+
+    /// Applies the rule to these requests only.
+    #[must_use]
+    pub fn within(self, scope: Arc<dyn Scope>) -> Self {
+        Self { scope: Some(scope), ..self }
+    }
+
+    /// Returns the requests that the rule applies to; none for all.
+    #[must_use]
+    pub fn scope(&self) -> Option<&Arc<dyn Scope>> {
+        self.scope.as_ref()
+    }
+
+    /// Counts responses of these statuses, in place of requests. Nothing is held back then: a
+    /// request passes or is rejected. A [`Reservation`] of each admitted request is to be
+    /// [settled](Reservation::settle) with the status of its response.
+    #[must_use]
+    pub fn counting(self, statuses: Arc<[u16]>) -> Self {
+        Self { statuses: Some(statuses), ..self }
+    }
+
+    /// Returns the statuses of the responses that the rule counts; none if it counts requests.
+    #[must_use]
+    pub fn statuses(&self) -> Option<&Arc<[u16]>> {
+        self.statuses.as_ref()
+    }
+
+    /// Returns the standing of a request towards this rule.
+    pub(super) fn standing(&self, subject: &Subject<'_>) -> Standing {
+        match &self.scope {
+            Some(scope) if !scope.covers(subject) => Standing::Outside,
+            _ => self.zone.standing(subject),
+        }
     }
 
     /// Returns the zone.
@@ -197,6 +282,9 @@ impl Rule {
     /// leaves. [`super::Gate::decide`] parks.
     #[must_use]
     pub fn decide(&self, fingerprint: u64, now: Millis, intent: Intent) -> Verdict {
+        if self.statuses.is_some() {
+            return self.judge(fingerprint, self.zone.reserved().places(fingerprint), now);
+        }
         let access = match intent {
             Intent::Look => Access::Look,
             Intent::Charge => Access::Charge { tail: 0 },
@@ -217,12 +305,14 @@ impl Rule {
         index: usize,
         holder: &mut Option<Arc<Holder>>,
     ) -> (Verdict, Option<Charge>) {
+        let cost = self.settings.cost;
         if self.settings.mode == Mode::DryRun {
             // A dry-run rule charges and never holds: the place is taken on arrival, behind all
             // requests in the line.
             let scale = self.zone.scale();
-            let charge =
-                |tail| self.ask(fingerprint, now, Access::Charge { tail }).passed(fingerprint);
+            let charge = |tail| {
+                self.ask(fingerprint, now, Access::Charge { tail }).passed(fingerprint, cost)
+            };
             if self.zone.lines().is_empty() {
                 return charge(0);
             }
@@ -230,7 +320,7 @@ impl Rule {
         }
         let passed = self.ask(fingerprint, now, Access::Pass { below: self.passes_below });
         if passed.stored || passed.verdict.decision == Decision::Reject {
-            return passed.passed(fingerprint);
+            return passed.passed(fingerprint, cost);
         }
         let scale = self.zone.scale();
         self.zone.lines().with(fingerprint, |line, _| {
@@ -238,19 +328,57 @@ impl Rule {
             // Another thread may have charged the key, or a request may have left, since the first
             // look.
             if asked.verdict.decision != Decision::Delay {
-                return asked.passed(fingerprint);
+                return asked.passed(fingerprint, cost);
             }
             let holder = holder.get_or_insert_with(Holder::new);
-            let number = line.enter(asked.place, holder, index, self.unheld_ticks);
+            let entry = LineEntry { holder, rule: index, unheld_ticks: self.unheld_ticks, scale };
+            let leaver = Leaver::Standing(line.enter(asked.place, cost, &entry));
             let wait = asked.verdict.wait;
-            (asked.verdict, Some(Charge { fingerprint, leaver: Leaver::Standing(number), wait }))
+            (asked.verdict, Some(Charge { fingerprint, leaver, cost, wait }))
         })
+    }
+
+    /// Decides about one request and reserves its places, for a rule that counts responses.
+    pub(super) fn reserve(
+        &self,
+        statuses: &Arc<[u16]>,
+        fingerprint: u64,
+        now: Millis,
+    ) -> (Verdict, Option<Reservation>) {
+        let cost = u64::from(self.settings.cost);
+        let verdict = self.zone.reserved().reserve(fingerprint, |reserved| {
+            let verdict = self.judge(fingerprint, reserved, now);
+            let is_admitted = verdict.decision == Decision::Pass;
+            (if is_admitted { cost } else { 0 }, verdict)
+        });
+        let is_admitted = verdict.decision == Decision::Pass;
+        let reservation =
+            is_admitted.then(|| Reservation::new(&self.zone, fingerprint, cost, statuses));
+        (verdict, reservation)
+    }
+
+    /// Verdict on a request of a key that owes its debt and this many reserved places.
+    fn judge(&self, fingerprint: u64, reserved: u64, now: Millis) -> Verdict {
+        let interval = self.zone.settings().rate.interval_ticks();
+        let debt = (self.zone.debt_ticks(fingerprint, now))
+            .saturating_add(reserved.saturating_mul(interval))
+            .saturating_add(self.own_ticks);
+        if debt > self.burst_ticks {
+            // At the latest: the reserved places may turn out not to be charged.
+            let retry = Millis(
+                (debt - self.burst_ticks).div_ceil(self.zone.settings().rate.ticks_per_ms()),
+            );
+            let verdict = Verdict { excess_milli: self.excess_milli(debt), ..Verdict::EXEMPT };
+            return verdict.rejected(Reason::Burst, retry);
+        }
+        let excess_milli = self.excess_milli(debt);
+        Verdict { decision: Decision::Pass, excess_milli, ..Verdict::EXEMPT }
     }
 
     fn ask(&self, fingerprint: u64, now: Millis, access: Access) -> Asked {
         let (debt, stored) = (Cell::new(0), Cell::new(false));
-        let probe =
-            Probe { fingerprint, now, access, longest_debt: self.longest_debt, debt, stored };
+        let (longest_debt, own_ticks) = (self.longest_debt, self.own_ticks);
+        let probe = Probe { fingerprint, now, access, longest_debt, own_ticks, debt, stored };
         let admitted = self.limiter.check_key(&probe).is_ok();
         let debt = probe.debt.get();
         let verdict = if admitted { self.admit(debt) } else { self.reject(debt) };

@@ -21,6 +21,7 @@ use super::{
     line::{Leaver, Lines, Scale},
     millis::Millis,
     rate::Rate,
+    reserved::Reserved,
     table::{Evictions, Table},
 };
 
@@ -46,17 +47,20 @@ pub struct Zone {
     seed: Seed,
     table: Table,
     lines: Lines,
+    reserved: Reserved,
     /// Parked requests that use the room reserved for this zone in the queue.
     permits: Arc<AtomicUsize>,
 }
 
-/// Standing of a request towards a zone.
+/// Standing of a request towards a zone, or a rule of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// Counted under this fingerprint.
     Counted(u64),
     /// Not counted here.
     Exempt,
+    /// The rule does not apply: as if the route had one rule less.
+    Outside,
     /// Rejected: a part of the key is missing.
     Missing,
     /// Rejected: a part of the key occurs more than once with different values.
@@ -78,6 +82,7 @@ impl Zone {
             settings,
             seed,
             lines: Lines::new(),
+            reserved: Reserved::new(),
             permits: Arc::default(),
         }
     }
@@ -104,34 +109,23 @@ impl Zone {
     /// Returns the standing of a request towards this zone.
     #[must_use]
     pub fn standing(&self, subject: &Subject<'_>) -> Standing {
-        // Before the key is read: an exempt client is not rejected for a missing or repeated part.
-        if !self.settings.exempt.is_empty() && self.is_exempt(subject.client) {
-            return Standing::Exempt;
-        }
-        match self.settings.key.fingerprint(self.seed, subject) {
-            Ok(fingerprint) => Standing::Counted(fingerprint),
-            Err(Unkeyed::Missing) => Standing::Missing,
-            Err(Unkeyed::Repeated) => Standing::Repeated,
-            Err(Unkeyed::Exempt) => Standing::Exempt,
-        }
+        standing(&self.settings.key, &self.settings.exempt, self.seed, subject)
     }
 
-    fn is_exempt(&self, client: IpAddr) -> bool {
-        // Networks are written for IPv4. A dual-stack socket reports such a client as
-        // `::ffff:192.0.2.1`.
-        let client = client.to_canonical();
-        self.settings.exempt.iter().any(|net| net.contains(&client))
-    }
-
-    /// Removes a request from the line of a key at `now`. The place freed at the tail is handed out
-    /// again, unless a request passed behind the line in the meantime: then it is lost.
-    pub(super) fn leave(&self, fingerprint: u64, leaver: Leaver, now: Millis) {
+    /// Removes a request of `cost` places from the line of a key at `now`. The places freed at the
+    /// tail are handed out again, unless a request passed behind the line in the meantime: then
+    /// they are lost.
+    pub(super) fn leave(&self, fingerprint: u64, leaver: Leaver, cost: u32, now: Millis) {
         let scale = self.scale();
         self.lines.with(fingerprint, |line, wakes| {
-            if let Some(place) = line.leave(leaver, now, scale, wakes) {
-                // Under the lock of the line: a request that entered first would be charged behind
-                // the free place, and the place would be lost.
-                self.table.lower(fingerprint, place.saturating_add(scale.interval), place);
+            // The last place first, as only the tail can be handed out again.
+            for step in 0..u64::from(cost) {
+                let leaver = leaver.before(step, scale);
+                if let Some(place) = line.leave(leaver, now, scale, wakes) {
+                    // Under the lock of the line: a request that entered first would be charged
+                    // behind the free place, and the place would be lost.
+                    self.table.lower(fingerprint, place.saturating_add(scale.interval), place);
+                }
             }
         });
     }
@@ -173,6 +167,24 @@ impl Zone {
         &self.permits
     }
 
+    pub(super) fn reserved(&self) -> &Reserved {
+        &self.reserved
+    }
+
+    /// Charges places to a key at `now`, whatever it owes.
+    pub(super) fn charge_places(&self, fingerprint: u64, places: u64, now: Millis) {
+        let (scale, now) = (self.scale(), self.ticks(now));
+        let ticks = places.saturating_mul(scale.interval);
+        // The judge never refuses, so something is stored in any case.
+        let charged = |time: Option<u64>| {
+            Ok::<_, std::convert::Infallible>((
+                (),
+                time.unwrap_or(0).max(now).saturating_add(ticks),
+            ))
+        };
+        let Ok(()) = self.table.replace(fingerprint, now, charged);
+    }
+
     pub(super) fn lines(&self) -> &Lines {
         &self.lines
     }
@@ -187,6 +199,27 @@ impl Zone {
         // At the finest rate, 1 000 000 ticks a millisecond, this saturates after 584 years.
         now.0.saturating_mul(self.settings.rate.ticks_per_ms())
     }
+}
+
+/// Returns the standing of a request towards what counts by this key, but for these networks.
+pub(super) fn standing(key: &Key, exempt: &[IpNet], seed: Seed, subject: &Subject<'_>) -> Standing {
+    // Before the key is read: an exempt client is not rejected for a missing or repeated part.
+    if !exempt.is_empty() && is_exempt(exempt, subject.client) {
+        return Standing::Exempt;
+    }
+    match key.fingerprint(seed, subject) {
+        Ok(fingerprint) => Standing::Counted(fingerprint),
+        Err(Unkeyed::Missing) => Standing::Missing,
+        Err(Unkeyed::Repeated) => Standing::Repeated,
+        Err(Unkeyed::Exempt) => Standing::Exempt,
+    }
+}
+
+fn is_exempt(exempt: &[IpNet], client: IpAddr) -> bool {
+    // Networks are written for IPv4. A dual-stack socket reports such a client as
+    // `::ffff:192.0.2.1`.
+    let client = client.to_canonical();
+    exempt.iter().any(|net| net.contains(&client))
 }
 
 /// Effect that a decision may have.
@@ -219,7 +252,9 @@ pub(super) struct Probe {
     pub access: Access,
     /// A debt above this many ticks is refused whatever the burst: `max_wait`.
     pub longest_debt: u64,
-    /// Debt that was found, in ticks.
+    /// Distance of the last place of the request from its first, in ticks.
+    pub own_ticks: u64,
+    /// Debt before the last place of the request, in ticks.
     pub debt: Cell<u64>,
     /// True if the request was admitted and stored.
     pub stored: Cell<bool>,
@@ -249,6 +284,8 @@ impl StateStore for Store {
             // its debt.
             let tail = if let Access::Charge { tail } = probe.access { tail } else { 0 };
             let debt = time.unwrap_or(0).max(tail).saturating_sub(now);
+            // A request of several places is judged by its last one.
+            let debt = debt.saturating_add(probe.own_ticks);
             // After a lost race this runs again: the debt of the last run is the one that was
             // judged.
             probe.debt.set(debt);

@@ -67,7 +67,7 @@ impl ProxyCommand {
 mod tests {
     use crate::{
         cli::proxy::*,
-        limit::{Millis, Mode, RuleSettings},
+        limit::{Millis, RuleSettings},
     };
 
     #[test]
@@ -84,7 +84,7 @@ mod tests {
         let max_wait = Some(Millis(30_000));
         assert_eq!(
             config.routes[0].limits[0].1,
-            RuleSettings { burst: 20, delay: 8, max_wait, mode: Mode::Enforce }
+            RuleSettings { max_wait, ..RuleSettings::burst(20).delay(8) }
         );
         assert_eq!(config.listeners[0].address.port(), 8080);
         assert_eq!(config.upstreams[0].endpoints[0].to_string(), "auth:8000");

@@ -39,7 +39,7 @@ pub struct Door {
 }
 
 /// Rules, one per `;`: a rate, then
-/// `burst= delay= nodelay max_wait= dry_run key= missing= exempt= capacity=`.
+/// `burst= delay= nodelay max_wait= dry_run cost= key= missing= exempt= capacity=`.
 pub fn gate(rules: &str) -> Door {
     let rules = rules.split(';').map(rule).collect();
     door(Gate::new(rules).expect("few enough rules"))
@@ -66,6 +66,7 @@ pub fn rule(text: &str) -> Rule {
             "nodelay" => rule = rule.nodelay(),
             "max_wait" => rule.max_wait = Some(Millis(u64::from(number(value)))),
             "dry_run" => rule.mode = Mode::DryRun,
+            "cost" => rule.cost = number(value),
             "key" => {
                 zone.key.parts =
                     value.split('+').map(|part| part.parse().expect("a part")).collect();

@@ -24,7 +24,7 @@ use weir::{
         show,
     },
     http::{header_list::HeaderList, request_id::RequestId},
-    limit::{Decision, Millis, Mode, Rule, RuleSettings, Zone, zone::Intent},
+    limit::{Decision, Millis, Rule, RuleSettings, Zone, zone::Intent},
     proxy::{
         header_edits::{EditContext, Edits},
         reject::RejectHeader,
@@ -417,7 +417,7 @@ fn defaults_are_the_documented_ones() {
         (2, 30, 60, 1_500)
     );
     let rule =
-        RuleSettings { burst: 0, delay: 0, max_wait: Some(Millis(30_000)), mode: Mode::Enforce };
+        RuleSettings { max_wait: Some(Millis(30_000)), ..RuleSettings::burst(0) };
     assert_eq!(config.routes[0].limits, [(0, rule)]);
     let reject = &config.routes[0].reject;
     let headers = [RejectHeader::RetryAfter, RejectHeader::ProxyStatus];

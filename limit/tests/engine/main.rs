@@ -6,10 +6,12 @@
     reason = "tests spawn tasks and read a seed; the engine does not"
 )]
 
+mod cost;
 mod gate;
 mod layer;
 mod line;
 mod model;
 mod oracle;
+mod reserved;
 mod snapshot;
 mod threads;

@@ -140,6 +140,7 @@ fn rule(judge: &mut Collector<'_>, spot: Location<'_>, limit: &LimitSpec) -> Rul
         burst,
         delay,
         max_wait: Some(Millis::cut(judge.duration(spot.key("max_wait"), &limit.max_wait))),
+        cost: 1,
         mode: if limit.dry_run { Mode::DryRun } else { Mode::Enforce },
     }
 }
