@@ -36,6 +36,7 @@
 //! ```
 
 pub mod client_ip;
+pub mod concurrency;
 mod entries;
 pub mod gate;
 pub mod key;
@@ -54,6 +55,9 @@ pub mod table;
 pub mod verdict;
 pub mod zone;
 
+pub use concurrency::{
+    ConcurrencyLimit, ConcurrencyPermit, ConcurrencySettings, ConcurrencyZone, Entered,
+};
 pub use gate::{Gate, Judgement};
 pub use key::{Headers, Key, KeyFault, Missing, Part, Seed, Subject, Unkeyed};
 pub use layer::LimitLayer;

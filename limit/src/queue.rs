@@ -54,6 +54,16 @@ impl Queue {
         Some(QueuePermit { queue: Arc::clone(self), own })
     }
 
+    /// Takes room that all zones share, for a request that no rate limit parks.
+    #[must_use]
+    pub fn enter_common(self: &Arc<Self>) -> Option<QueuePermit> {
+        if !take(&self.in_common, &self.common) {
+            return None;
+        }
+        self.parked.fetch_add(1, Ordering::AcqRel);
+        Some(QueuePermit { queue: Arc::clone(self), own: None })
+    }
+
     /// Changes the room. Requests that are parked stay parked.
     pub fn set_room(&self, max: usize, zones: usize) {
         // The rest of an uneven split goes to the common room, so that the sum is `max`.
@@ -116,6 +126,16 @@ mod tests {
         drop(first);
         assert_eq!(queue.parked(), 0);
         assert!(queue.enter(&zone).is_some());
+    }
+
+    #[test]
+    fn request_that_no_zone_parks_takes_shared_room_only() {
+        let (queue, zone) = (Queue::with_room(4, 1), zone());
+        let shared: Vec<_> = (0..9).map_while(|_| queue.enter_common()).collect();
+        assert_eq!((shared.len(), queue.parked()), (2, 2));
+        assert!(queue.enter(&zone).is_some());
+        drop(shared);
+        assert_eq!(queue.parked(), 0);
     }
 
     #[test]

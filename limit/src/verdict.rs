@@ -44,6 +44,8 @@ pub enum Reason {
     RepeatedKey,
     /// `queue.max` requests are parked.
     QueueFull,
+    /// Too many requests of the key are under way, and none ended in time.
+    Concurrency,
     /// The proxy is stopping and the release would come too late.
     Draining,
 }
@@ -64,6 +66,7 @@ impl Reason {
             Self::MissingKey => "missing_key",
             Self::RepeatedKey => "repeated_key",
             Self::QueueFull => "queue_full",
+            Self::Concurrency => "concurrency",
             Self::Draining => "draining",
         }
     }
