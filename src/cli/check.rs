@@ -73,7 +73,7 @@ fn summary(name: &str, loaded: &Loaded) -> String {
             Action::Close => "closes".to_owned(),
         };
         let zones: Vec<&str> =
-            route.limits.iter().map(|(zone, _)| &*config.zones[*zone].name).collect();
+            route.limits.iter().map(|rule| &*config.zones[rule.zone].name).collect();
         let limits = if zones.is_empty() {
             "no limit".to_owned()
         } else {

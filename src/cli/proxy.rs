@@ -83,7 +83,7 @@ mod tests {
         let config = config::parse("test", &proxy.as_file(), &[]).expect("a configuration").config;
         let max_wait = Some(Millis(30_000));
         assert_eq!(
-            config.routes[0].limits[0].1,
+            config.routes[0].limits[0].settings,
             RuleSettings { max_wait, ..RuleSettings::burst(20).delay(8) }
         );
         assert_eq!(config.listeners[0].address.port(), 8080);

@@ -13,7 +13,7 @@ use std::{
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::schema;
+use super::schema::{self, RouteSpec};
 
 /// Limit on the networks of one file: each is compared with the address of every request.
 pub const MAX_NETWORKS: usize = 4_096;
@@ -40,6 +40,8 @@ pub struct NetworkLists {
     pub proxies: Vec<NetworkEntry>,
     /// Entries of `exempt`, zone by zone in the order of `Config::zones`.
     pub exempt: Vec<Vec<NetworkEntry>>,
+    /// Entries of `clients` in the conditions of rules, in the order of the file.
+    pub conditions: Vec<Vec<NetworkEntry>>,
 }
 
 /// Reason why a file of networks cannot be used.
@@ -117,6 +119,12 @@ impl NetworkLists {
         Self {
             proxies: read(&file.client_ip.trusted_proxies),
             exempt: file.zones.values().map(|zone| read(&zone.exempt)).collect(),
+            conditions: file
+                .routes
+                .iter()
+                .flat_map(RouteSpec::conditions)
+                .map(|condition| read(&condition.clients))
+                .collect(),
         }
     }
 
@@ -125,6 +133,7 @@ impl NetworkLists {
     pub fn have_files(&self) -> bool {
         self.exempt
             .iter()
+            .chain(&self.conditions)
             .flatten()
             .chain(&self.proxies)
             .any(|entry| matches!(entry, NetworkEntry::File(_)))

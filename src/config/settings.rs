@@ -6,6 +6,7 @@ use super::networks::{self, NetworkLists, NetworksError};
 use crate::{
     compress::negotiate::Coding,
     downstream::settings::{ClientTimeouts, HeaderLimits, ListenerSettings},
+    http::condition::{Condition, RuleScope},
     limit::{RuleSettings, ZoneSettings, client_ip::Trust},
     log::settings::AccessLogSettings,
     proxy::{
@@ -25,7 +26,7 @@ pub struct Config {
     pub listeners: Vec<ListenerSettings>,
     /// Trusted proxies and the forwarding field they set.
     pub client_ip: Trust,
-    /// Entries from which the networks of `client_ip` and of `zones` were read.
+    /// Entries from which the networks of `client_ip`, `zones` and rules were read.
     pub networks: NetworkLists,
     /// Zones of the limiter.
     pub zones: Vec<ZoneSettings>,
@@ -75,8 +76,8 @@ pub struct RouteConfig {
     pub action: Action<usize>,
     /// Change of the path that is forwarded.
     pub rewrite: Option<Rewrite>,
-    /// Rules in order: index of the zone in [`Config::zones`], and settings.
-    pub limits: Vec<(usize, RuleSettings)>,
+    /// Rules, in order.
+    pub limits: Vec<RuleConfig>,
     /// Form of rejects.
     pub reject: RejectSettings,
     /// Limit on the request body, in bytes; `None` for no limit.
@@ -89,6 +90,27 @@ pub struct RouteConfig {
     pub response_edits: Edits,
     /// Offered response codings, the preferred one first.
     pub compress: Vec<Coding>,
+}
+
+/// Resolved rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleConfig {
+    /// Index of its zone in [`Config::zones`].
+    pub zone: usize,
+    /// Settings of the limiter.
+    pub settings: RuleSettings,
+    /// Statuses of the responses that it counts; empty if it counts requests.
+    pub count: Vec<u16>,
+    /// Requests that it applies to; none for all.
+    pub scope: Option<RuleScope>,
+}
+
+impl RouteConfig {
+    /// Conditions in the order of the file.
+    fn conditions_mut(&mut self) -> impl Iterator<Item = &mut Condition> {
+        let scopes = self.limits.iter_mut().map(|rule| &mut rule.scope);
+        scopes.flatten().flat_map(|scope| scope.when.iter_mut().chain(&mut scope.unless))
+    }
 }
 
 impl Config {
@@ -107,8 +129,14 @@ impl Config {
         for (zone, entries) in fresh.zones.iter_mut().zip(&self.networks.exempt) {
             zone.exempt = networks::all(entries)?;
         }
+        let conditions = fresh.routes.iter_mut().flat_map(RouteConfig::conditions_mut);
+        for (condition, entries) in conditions.zip(&self.networks.conditions) {
+            condition.clients = networks::all(entries)?;
+        }
         // Equal content must not cause a reload.
-        let same = fresh.client_ip == self.client_ip && fresh.zones == self.zones;
+        let same = fresh.client_ip == self.client_ip
+            && fresh.zones == self.zones
+            && fresh.routes == self.routes;
         Ok((!same).then_some(fresh))
     }
 }

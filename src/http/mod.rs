@@ -1,5 +1,6 @@
 //! Parts of HTTP messages: targets, fields, framing, errors.
 
+pub mod condition;
 pub mod error;
 pub mod fields;
 pub mod forwarded;

@@ -25,7 +25,7 @@ use crate::{
         message::{RequestParts, Response},
         request_id::RequestId,
     },
-    limit::{KeyFault, Millis},
+    limit::{KeyFault, Millis, Reservation},
     log::{
         access::AccessLogger,
         entry::{AccessEntry, Asked, Browser, ErrorStory},
@@ -44,6 +44,8 @@ pub struct Record {
     pub entry: AccessEntry,
     visit: Option<Rc<dyn RequestObserver>>,
     answered: bool,
+    /// Places of rules that count responses, until the status is known.
+    reservations: Vec<Reservation>,
 }
 
 impl Record {
@@ -79,7 +81,9 @@ impl Record {
             browser: None,
         };
         let journal = Rc::clone(journal);
-        Box::write(Box::new_uninit(), Self { journal, began, entry, visit: None, answered: false })
+        let record =
+            Self { journal, began, entry, visit: None, answered: false, reservations: Vec::new() };
+        Box::write(Box::new_uninit(), record)
     }
 
     /// Records the requested target.
@@ -110,6 +114,22 @@ impl Record {
     /// Notifies `visit` at the end, and asks it for the bytes received.
     pub fn set_observer(&mut self, visit: Rc<dyn RequestObserver>) {
         self.visit = Some(visit);
+    }
+
+    /// Keeps places until the status of the response is known. They are free if there is none.
+    pub fn reserve(&mut self, reservations: Vec<Reservation>) {
+        self.reservations = reservations;
+    }
+
+    /// Charges or frees the reserved places by the status of the response.
+    pub fn settle(&mut self, status: StatusCode) {
+        if self.reservations.is_empty() {
+            return;
+        }
+        let now = Millis::cut(self.journal.clock().now());
+        for reservation in std::mem::take(&mut self.reservations) {
+            reservation.settle(status.as_u16(), now);
+        }
     }
 
     /// Missing or repeated part of the key for which a rule rejected the request.

@@ -27,6 +27,9 @@ impl Proxy {
         let mut judgement = route.gate.decide(subject, Millis::cut(visit.began));
         let mut verdict = judgement.verdict;
         record_verdict(route, &judgement, subject, record);
+        if !judgement.reservations.is_empty() {
+            record.reserve(std::mem::take(&mut judgement.reservations));
+        }
         if let Some(parked) = judgement.parked.take() {
             match self.hold(parked, visit).await {
                 Ok(waited) => verdict.wait = waited,

@@ -129,6 +129,7 @@ impl Proxy {
                     .map(Either::Left)
             }
         };
+        record.settle(response.head.status);
         if let (Some((far, silence)), Some(conn)) = (visit.far.take(), &line.conn) {
             record.switches();
             conn.become_tunnel(Tunnel { record, far, silence, drain: self.drain.clone() });

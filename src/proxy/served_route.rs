@@ -1,6 +1,6 @@
 //! Route as a worker serves it, and the comparison of its limits with those of another.
 
-use std::{net::IpAddr, rc::Rc, sync::Arc};
+use std::{net::IpAddr, ptr, rc::Rc, sync::Arc};
 
 use http::{HeaderName, Method, header, uri::PathAndQuery};
 
@@ -103,7 +103,10 @@ pub fn guards_as(chosen: &Rc<Route>, other: &Rc<Route>, same_path: impl Fn() -> 
     }
     enforced(&other.gate).all(|rule| {
         let counted = |own: &Rule| {
-            Arc::ptr_eq(own.zone(), rule.zone()) && own.settings().burst <= rule.settings().burst
+            Arc::ptr_eq(own.zone(), rule.zone())
+                && own.settings().burst <= rule.settings().burst
+                && covers_all_of(own, rule)
+                && counts_all_of(own, rule)
         };
         let same_part = |part: &Part| match part {
             Part::Route => Rc::ptr_eq(chosen, other),
@@ -113,4 +116,25 @@ pub fn guards_as(chosen: &Rc<Route>, other: &Rc<Route>, same_path: impl Fn() -> 
         enforced(&chosen.gate).any(counted)
             && rule.zone().settings().key.parts.iter().all(same_part)
     })
+}
+
+/// Returns true if a rule applies to all requests that `other` applies to.
+fn covers_all_of(rule: &Rule, other: &Rule) -> bool {
+    match (rule.scope(), other.scope()) {
+        (None, _) => true,
+        // The addresses alone, as pointers to trait objects of one value may differ.
+        (Some(one), Some(other)) => ptr::addr_eq(Arc::as_ptr(one), Arc::as_ptr(other)),
+        (Some(_), None) => false,
+    }
+}
+
+/// Returns true if a rule counts all that `other` counts: requests, or responses of its statuses.
+fn counts_all_of(rule: &Rule, other: &Rule) -> bool {
+    let is_dearer = rule.settings().cost >= other.settings().cost;
+    is_dearer
+        && match (rule.statuses(), other.statuses()) {
+            (None, _) => true,
+            (Some(own), Some(others)) => others.iter().all(|status| own.contains(status)),
+            (Some(_), None) => false,
+        }
 }

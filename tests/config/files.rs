@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use weir::{
     compress::negotiate::Coding,
     config::{
-        self, Loaded, Problems,
+        self, Loaded, Problems, RuleConfig,
         directives::DIRECTIVES,
         interpolate, load, parse,
         problem::{MAX_PROBLEMS, Severity, Style},
@@ -157,7 +157,8 @@ fn numbers_and_flags_may_come_from_outside_within_brackets() {
     };
     let read = |limit: &str| config::load::parse_with("test.yaml", &file(limit), &[], &outside);
     let rule = |limit: &str| {
-        read(limit).unwrap_or_else(|problems| panic!("{problems}")).config.routes[0].limits[0].1
+        read(limit).unwrap_or_else(|problems| panic!("{problems}")).config.routes[0].limits[0]
+            .settings
     };
     assert_eq!(
         rule("burst: \"${BURST}\""),
@@ -416,9 +417,11 @@ fn defaults_are_the_documented_ones() {
         (seconds(connect), seconds(first_byte), seconds(idle), upstream.keepalive_idle.as_millis()),
         (2, 30, 60, 1_500)
     );
-    let rule =
-        RuleSettings { max_wait: Some(Millis(30_000)), ..RuleSettings::burst(0) };
-    assert_eq!(config.routes[0].limits, [(0, rule)]);
+    let rule = RuleSettings { max_wait: Some(Millis(30_000)), ..RuleSettings::burst(0) };
+    assert_eq!(
+        config.routes[0].limits,
+        [RuleConfig { zone: 0, settings: rule, count: Vec::new(), scope: None }]
+    );
     let reject = &config.routes[0].reject;
     let headers = [RejectHeader::RetryAfter, RejectHeader::ProxyStatus];
     assert_eq!((reject.status, reject.headers.as_slice()), (503, &headers[..]));
@@ -455,11 +458,11 @@ fn words_become_what_they_name() {
     assert_eq!(login.patterns[0].methods, [http::Method::POST]);
     let wait = Some(Millis(30_000));
     assert_eq!(
-        login.limits[0],
+        (login.limits[0].zone, login.limits[0].settings),
         (0, RuleSettings { max_wait: wait, ..RuleSettings::burst(3).delay(2) })
     );
     assert_eq!(
-        login.limits[1],
+        (login.limits[1].zone, login.limits[1].settings),
         (2, RuleSettings { max_wait: wait, ..RuleSettings::burst(400).nodelay() })
     );
     let api = load(Path::new("config/examples/api-keys.yaml"), &[]).expect("it loads").config;
@@ -495,7 +498,7 @@ fn settings_over_the_file_are_used() {
     let config = loaded.config;
     assert_eq!(config.zones[0].rate, "5r/s".parse().expect("a rate"));
     assert_eq!(
-        (config.routes[0].limits[0].1.burst, config.queue_max, config.listeners.len()),
+        (config.routes[0].limits[0].settings.burst, config.queue_max, config.listeners.len()),
         (3, 7, 2)
     );
 }
@@ -836,7 +839,7 @@ proptest! {
             "listeners: [ ':8080' ]\nzones: {{ z: {{ key: client_ip, rate: {rate} }} }}\nroutes:\n  \
              - {{ path: /a, upstream: 'http://a:1', limits: [ {{ zone: z, burst: {burst}, max_wait: {max_wait}ms }} ] }}\n"
         ));
-        let (_, settings) = loaded.config.routes[0].limits[0];
+        let settings = loaded.config.routes[0].limits[0].settings;
         let zone = Arc::new(Zone::new(loaded.config.zones[0].clone()));
         let rule = Rule::new(zone, settings).expect("a rule");
         let admitted = (0..=burst)

@@ -158,6 +158,65 @@ async fn client_address() {
     .await;
 }
 
+/// All bots share a bucket, whatever their addresses; the office is free, and a reader has his own.
+#[tokio::test(start_paused = true)]
+async fn bots() {
+    on_edge_of(example("bots"), |edge| async move {
+        edge.world.app_is(&[1]);
+        let (line, reader) = ("GET /", ["host: a", "user-agent: Mozilla/5.0 Firefox"]);
+        let bot = ["host: a", "User-Agent: Mozilla/5.0 (compatible; Googlebot/2.1)"];
+        assert_eq!(at_once(&edge, 4, "198.51.100.1", line, &bot).await, [(200, 4)]);
+        let crawler = ["host: a", "user-agent: my-CRAWLER"];
+        let others = at_once(&edge, 4, "198.51.100.2", line, &crawler).await;
+        assert_eq!(others, [(200, 2), (429, 2)]);
+        assert_eq!(at_once(&edge, 42, "198.51.100.3", line, &reader).await, [(200, 41), (429, 1)]);
+        assert_eq!(at_once(&edge, 60, "192.0.2.7", line, &reader).await, [(200, 60)]);
+    })
+    .await;
+}
+
+/// A search takes five places of the allowance that all requests of a client share.
+#[tokio::test(start_paused = true)]
+async fn cost() {
+    on_edge_of(example("cost"), |edge| async move {
+        edge.world.app_is(&[1]);
+        let (search, page, fields) = ("GET /search?q=1", "GET /", ["host: a"]);
+        assert_eq!(at_once(&edge, 5, "192.0.2.1", search, &fields).await, [(200, 4), (503, 1)]);
+        assert_eq!(at_once(&edge, 2, "192.0.2.1", page, &fields).await, [(200, 1), (503, 1)]);
+        assert_eq!(at_once(&edge, 22, "192.0.2.2", page, &fields).await, [(200, 21), (503, 1)]);
+    })
+    .await;
+}
+
+/// Right logins are free, and five wrong ones are counted.
+#[tokio::test(start_paused = true)]
+async fn failed_logins() {
+    on_raw_edge(example("failed-logins"), |edge, mut pipes| async move {
+        edge.world.app_is(&[1]);
+        for (code, expected) in [(200, 200), (401, 401), (200, 200), (403, 403)]
+            .into_iter()
+            .chain([(401, 401); 3])
+            .chain([(200, 429); 2])
+        {
+            let responding = async {
+                let mut endpoint = pipes.recv().await.expect("a connection");
+                let mut buffer = [0; 1024];
+                assert!(endpoint.read(&mut buffer).await.expect("a request") > 0);
+                let text =
+                    format!("HTTP/1.1 {code} A\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                endpoint.write_all(text.as_bytes()).await.expect("an open pipe");
+                std::future::pending::<()>().await;
+            };
+            let asking = ask(&edge, "192.0.2.1", "POST /login", &["host: a"]);
+            tokio::select! {
+                () = responding => {}
+                got = asking => assert_eq!(status(&got), expected, "{code}"),
+            }
+        }
+    })
+    .await;
+}
+
 /// Five tries of an address pass, a wave from many addresses waits in line, and a reject by one
 /// rule costs the others nothing.
 #[tokio::test(start_paused = true)]

@@ -481,7 +481,7 @@ fn r050_a_quoted_number_of_the_environment_was_refused() {
                 routes: [ { path: /, upstream: 'http://a:1', limits: [ { zone: z, burst: \"${UNSET_4711:-20}\" } ] } ]";
     let loaded =
         weir::config::parse("test.yaml", text, &[]).unwrap_or_else(|problems| panic!("{problems}"));
-    assert_eq!(loaded.config.routes[0].limits[0].1.burst, 20);
+    assert_eq!(loaded.config.routes[0].limits[0].settings.burst, 20);
 }
 
 /// A full disk cut a line in two, and the next whole line became part of it.

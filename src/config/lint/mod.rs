@@ -9,11 +9,12 @@ use super::{
     problem::Problems,
     resolve::location::Location,
     schema::{File, Listener},
-    settings::Config,
+    settings::{Config, RuleConfig},
     yaml_tree::Node,
 };
 use crate::{
-    limit::{Millis, Missing, Mode, Part, Rate, RuleSettings, ZoneSettings},
+    http::condition::{Condition, RuleScope, ValueTest},
+    limit::{Key, Millis, Missing, Mode, Part, Rate, RuleSettings},
     proxy::route::{HostPattern, PathPattern, Pattern},
 };
 
@@ -41,7 +42,7 @@ pub fn lint(config: &Config, file: &File, tree: &Node, problems: &mut Problems) 
     chosen_buckets(config, root, problems);
     unused(config, file, root, problems);
     for (name, zone) in file.zones.keys().zip(&config.zones) {
-        self::zone(zone, root.key("zones").key(name), problems);
+        self::zone(&zone.key, &zone.exempt, root.key("zones").key(name), problems);
     }
     limits(config, root, problems);
     trust(config, file, root, problems);
@@ -90,11 +91,13 @@ fn chosen_buckets(config: &Config, root: Location<'_>, problems: &mut Problems) 
             _ => false,
         };
         // Another path is at least another page; another value of a field is the same page again.
-        let is_evaded = |(zone, _): &(usize, RuleSettings)| {
-            let parts = &config.zones[*zone].key.parts;
+        let is_evaded = |rule: &&RuleConfig| {
+            let parts = &config.zones[rule.zone].key.parts;
             parts.iter().any(is_made_up) || parts.iter().all(is_chosen)
         };
-        if !route.limits.is_empty() && route.limits.iter().all(is_evaded) {
+        // A rule with a condition is not meant for every client.
+        let general = || route.limits.iter().filter(|rule| rule.scope.is_none());
+        if general().next().is_some() && general().all(|rule| is_evaded(&rule)) {
             let message = "a client that sends a new value with each request is not limited";
             let hint = "add a limit that counts by `client_ip` alone, or by `global`";
             problems.warn(root.key("routes").item(index).key("limits").span, message, hint);
@@ -103,8 +106,8 @@ fn chosen_buckets(config: &Config, root: Location<'_>, problems: &mut Problems) 
 }
 
 /// Warns about a zone that limits fewer clients than it seems to, or more.
-fn zone(zone: &ZoneSettings, spot: Location<'_>, problems: &mut Problems) {
-    let (key, parts) = (&zone.key, &zone.key.parts);
+fn zone(key: &Key, exempt: &[IpNet], spot: Location<'_>, problems: &mut Problems) {
+    let parts = &key.parts;
     let optional = |part: &Part| matches!(part, Part::Header(_) | Part::Cookie(_) | Part::Query(_));
     if matches!(key.missing, Missing::Exempt | Missing::Empty)
         && parts.iter().all(optional)
@@ -124,7 +127,7 @@ fn zone(zone: &ZoneSettings, spot: Location<'_>, problems: &mut Problems) {
             problems.warn(at.span, format!("any client can send any value there: `{part}`"), hint);
         }
     }
-    for every in everybody(&zone.exempt) {
+    for every in everybody(exempt) {
         let hint = "list only the networks to exempt";
         problems.warn(
             spot.key("exempt").span,
@@ -149,7 +152,7 @@ fn everybody(networks: &[IpNet]) -> impl Iterator<Item = IpNet> {
 
 fn unused(config: &Config, file: &File, root: Location<'_>, problems: &mut Problems) {
     for (index, name) in file.zones.keys().enumerate() {
-        if !config.routes.iter().any(|route| route.limits.iter().any(|(zone, _)| *zone == index)) {
+        if !config.routes.iter().any(|route| route.limits.iter().any(|rule| rule.zone == index)) {
             let hint = "apply it: limits: [ { zone: NAME, burst: N } ] on a route, or remove it";
             problems.warn(
                 root.key("zones").name(name).span,
@@ -178,10 +181,12 @@ fn limits(config: &Config, root: Location<'_>, problems: &mut Problems) {
         let is_page =
             |pattern: &Pattern| matches!(&pattern.path, PathPattern::Prefix(path) if path == "/");
         let page = route.patterns.iter().any(is_page);
-        for (number, (zone, rule)) in route.limits.iter().enumerate() {
-            let spot = spot.item(number);
-            unreachable_burst(config, *zone, *rule, spot, problems);
-            if page && rule.burst == 0 && rule.mode == Mode::Enforce {
+        for (number, limit) in route.limits.iter().enumerate() {
+            let (spot, rule) = (spot.item(number), limit.settings);
+            unreachable_burst(config, limit.zone, rule, spot, problems);
+            limit.scope.iter().for_each(|scope| self::scope(scope, spot, problems));
+            let is_general = limit.scope.is_none() && rule.mode == Mode::Enforce;
+            if page && rule.burst == 0 && is_general {
                 let hint =
                     "a page and its assets arrive together: give it a burst, like `burst: 20`";
                 problems.warn(
@@ -191,15 +196,52 @@ fn limits(config: &Config, root: Location<'_>, problems: &mut Problems) {
                 );
             }
             if rule.max_wait.is_some_and(|wait| wait > LONG_WAIT) {
-                let message = "this wait is longer than most clients wait";
-                problems.warn(
-                    spot.key("max_wait").span,
-                    message,
-                    "keep `max_wait` at 30s or below",
-                );
+                long_wait(spot, problems);
             }
         }
     }
+}
+
+fn long_wait(spot: Location<'_>, problems: &mut Problems) {
+    let message = "this wait is longer than most clients wait";
+    problems.warn(spot.key("max_wait").span, message, "keep `max_wait` at 30s or below");
+}
+
+/// Warns about conditions that a client can fulfil at will.
+fn scope(scope: &RuleScope, spot: Location<'_>, problems: &mut Problems) {
+    if scope.unless.as_ref().is_some_and(is_at_will) {
+        let message = "any client can send this, and is not limited then";
+        let hint = "add `clients`, or write a secret of at least 16 letters as the exact value";
+        problems.warn(spot.key("unless").span, message, hint);
+    }
+    for (key, condition) in [("when", &scope.when), ("unless", &scope.unless)] {
+        for field in condition.iter().flat_map(|condition| &condition.headers) {
+            let name = field.name.as_str();
+            if NAMES_THE_CLIENT.contains(&name) {
+                let message = format!("any client can send any value there: `{name}`");
+                let hint = "use `clients`, and name the proxies in `client_ip.trusted_proxies`";
+                let spot = spot.key(key).key("headers").name(name);
+                problems.warn(spot.span, message, hint);
+            }
+        }
+    }
+}
+
+/// Returns true if a client can fulfil a condition without an address or a secret.
+fn is_at_will(condition: &Condition) -> bool {
+    let headers = condition.headers.iter().map(|field| &field.tests);
+    let others = condition.cookies.iter().chain(&condition.query).map(|field| &field.tests);
+    let mut fields = headers.chain(others).peekable();
+    // A method says what the client wants to do, so another one is another request.
+    let has_fields = fields.peek().is_some();
+    condition.clients.is_empty()
+        && has_fields
+        && fields.all(|tests| tests.iter().any(|test| !is_secret(test)))
+}
+
+/// Returns true for a value that is long enough not to be guessed.
+fn is_secret(test: &ValueTest) -> bool {
+    matches!(test, ValueTest::Exact(text) if text.len() >= 16)
 }
 
 /// Warns about the last places of a burst that no request can get, because the wait for them is too

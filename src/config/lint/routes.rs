@@ -7,7 +7,7 @@ use crate::{
     config::{
         problem::Problems,
         resolve::{location::Location, path::PATH_KEYS},
-        settings::{Config, RouteConfig},
+        settings::{Config, RouteConfig, RuleConfig},
     },
     proxy::route::{HostPattern, PathPattern, Pattern, RouteTable},
 };
@@ -26,10 +26,8 @@ struct Entry<'a> {
 impl Entry<'_> {
     /// Returns true if this route has all limits of the other one.
     fn limits_as(&self, other: &Self) -> bool {
-        let zones =
-            |entry: &Self| entry.route.limits.iter().map(|(zone, _)| *zone).collect::<Vec<_>>();
-        let own = zones(self);
-        zones(other).iter().all(|zone| own.contains(zone))
+        let counts = |rule| self.route.limits.iter().any(|own| counts_as(own, rule));
+        other.route.limits.iter().all(counts)
     }
 }
 
@@ -64,6 +62,13 @@ pub fn lint(config: &Config, root: Location<'_>, problems: &mut Problems) {
             }
         }
     }
+}
+
+/// Returns true if a rule counts all requests that `other` counts, in the same zone.
+fn counts_as(rule: &RuleConfig, other: &RuleConfig) -> bool {
+    rule.zone == other.zone
+        && (rule.scope.is_none() || rule.scope == other.scope)
+        && (rule.count.is_empty() || rule.count == other.count)
 }
 
 /// Message with its hint.

@@ -26,6 +26,7 @@ use crate::{
 pub mod action;
 pub mod address;
 pub mod collector;
+pub mod condition;
 pub mod edits;
 pub mod listener;
 pub mod location;
@@ -130,7 +131,6 @@ fn trust(judge: &mut Collector<'_>, spot: Location<'_>, client_ip: &ClientIp) ->
     }
 }
 
-fn timeouts(judge: &mut Collector<'_>, spot: Location<'_>, file: &File) -> ClientTimeouts {
 /// Header with the client address.
 fn forwarding(judge: &mut Collector<'_>, spot: Location<'_>, text: &str) -> Forwarding {
     let known = [KnownName::XForwardedFor, KnownName::Forwarded, KnownName::XRealIp];
@@ -144,6 +144,7 @@ fn forwarding(judge: &mut Collector<'_>, spot: Location<'_>, text: &str) -> Forw
     judge.take(spot, header.ok_or_else(error)).unwrap_or_default()
 }
 
+fn timeouts(judge: &mut Collector<'_>, spot: Location<'_>, file: &File) -> ClientTimeouts {
     ClientTimeouts {
         header: judge.positive(spot.key("header"), &file.timeouts.header),
         body: judge.positive(spot.key("body"), &file.timeouts.body),

@@ -133,7 +133,12 @@ fn read_host(text: &str) -> Result<HostPattern, HintedError> {
     })
 }
 
-fn methods(judge: &mut Collector<'_>, spot: Location<'_>, texts: Option<&[String]>) -> Vec<Method> {
+/// Parses the methods of a route or a condition; no list takes every method.
+pub(super) fn methods(
+    judge: &mut Collector<'_>,
+    spot: Location<'_>,
+    texts: Option<&[String]>,
+) -> Vec<Method> {
     let Some(texts) = texts else { return Vec::new() };
     if texts.is_empty() {
         judge.refuse(spot, hinted("`methods` is empty", "remove it to match every method"));

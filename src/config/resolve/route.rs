@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use super::{
-    action, collector::Collector, edits, location::Location, names::Names, pattern::patterns,
-    reject, rewrite,
+    action, collector::Collector, condition, edits, location::Location, names::Names,
+    pattern::patterns, reject, rewrite,
 };
 use crate::{
     compress::negotiate::Coding,
     config::{
         nearest,
         schema::{LimitSpec, RouteSpec},
-        settings::RouteConfig,
+        settings::{RouteConfig, RuleConfig},
     },
     downstream::collected_body::PER_WORKER,
     limit::{MAX_RULES, Millis, Mode, Rule, RuleSettings, Zone, ZoneSettings, rule::RuleError},
@@ -82,24 +82,25 @@ fn limits(
     names: &Names<'_>,
     spot: Location<'_>,
     limits: &[LimitSpec],
-) -> Vec<(usize, RuleSettings)> {
+) -> Vec<RuleConfig> {
     if limits.len() > MAX_RULES {
         let over = spot.item(MAX_RULES);
         let message = format!("{} limits on one route", limits.len());
         judge.refuse(over, hinted(message, format!("use at most {MAX_RULES}")));
     }
-    let mut seen = Vec::new();
+    let mut seen: Vec<RuleConfig> = Vec::new();
     for (index, limit) in limits.iter().enumerate() {
         let spot = spot.item(index);
         let settings = rule(judge, spot, limit);
+        let scope = condition::scope(judge, spot, limit.when.as_ref(), limit.unless.as_ref());
         let Some(zone) = zone(judge, names, spot.key("zone"), &limit.zone) else { continue };
-        if seen.iter().any(|(other, _)| *other == zone) {
+        if seen.iter().any(|other| other.zone == zone) {
             let message = format!("the zone `{}` is applied twice here", limit.zone);
             judge.refuse(spot.key("zone"), hinted(message, "keep the stricter of the two"));
         }
         // Here, where rate and burst meet: neither of them is wrong alone.
         check_length(judge, spot, &names.zones[zone], settings);
-        seen.push((zone, settings));
+        seen.push(RuleConfig { zone, settings, count: limit.count.clone(), scope });
     }
     seen
 }
@@ -128,7 +129,14 @@ fn rule(judge: &mut Collector<'_>, spot: Location<'_>, limit: &LimitSpec) -> Rul
         let hint = "`nodelay` delays nothing, `delay: N` all but the first N";
         judge.refuse(spot.name("nodelay"), hinted("both `delay` and `nodelay`", hint));
     }
-    let delay = limit.delay.unwrap_or(if limit.nodelay { burst } else { 0 });
+    let counts_responses = !limit.count.is_empty();
+    if counts_responses && spot.has("delay") {
+        let hint = "a request that may become a counted response passes or is rejected";
+        judge.refuse(spot.key("delay"), hinted("`delay` beside `count`: nothing waits", hint));
+    }
+    let is_nodelay = limit.nodelay || counts_responses;
+    let delay = limit.delay.filter(|_| !counts_responses);
+    let delay = delay.unwrap_or(if is_nodelay { burst } else { 0 });
     // The stand-in for a wrong burst is 0, so any delay would look too long.
     let burst_is_known = spot.key("burst").scalar().is_none_or(|scalar| !scalar.broken);
     if delay > burst && burst_is_known {
@@ -136,11 +144,17 @@ fn rule(judge: &mut Collector<'_>, spot: Location<'_>, limit: &LimitSpec) -> Rul
         let message = format!("a delay of `{delay}` is more than the burst");
         judge.refuse(spot.key("delay"), hinted(message, hint));
     }
+    if limit.cost - 1 > burst && burst_is_known {
+        let message = format!("a cost of `{}` is more than the burst and one", limit.cost);
+        let hint = "such a request would never be admitted: use at least `burst: cost - 1`";
+        judge.refuse(spot.key("cost"), hinted(message, hint));
+    }
     RuleSettings {
         burst,
         delay,
+        // Otherwise the burst would be reported too.
+        cost: limit.cost.min(burst.saturating_add(1)),
         max_wait: Some(Millis::cut(judge.duration(spot.key("max_wait"), &limit.max_wait))),
-        cost: 1,
         mode: if limit.dry_run { Mode::DryRun } else { Mode::Enforce },
     }
 }

@@ -16,6 +16,7 @@ use crate::{limit::Missing, proxy::route::PathMatching};
 pub mod action;
 pub mod amount;
 pub mod client_limits;
+pub mod condition;
 pub mod listener;
 pub mod logs;
 pub mod reject;
@@ -26,6 +27,7 @@ pub mod zone;
 pub use action::{RedirectSpec, RespondSpec, RewriteSpec};
 pub use amount::Amount;
 pub use client_limits::{HeaderLimitsSpec, QueueSpec, StateSpec, Timeouts};
+pub use condition::{ConditionSpec, ValueSpec};
 pub use listener::{Admin, Certificate, ClientIp, Listener, LongListener, TlsSpec};
 pub use logs::{AccessLog, ErrorLog, LogSpec, SampleRejects};
 pub use reject::RejectSpec;
@@ -123,7 +125,8 @@ impl File {
         let mut file: Self = serde_yaml::from_value(yaml(tree))?;
         // Written out, so that `weir config show` shows the value that counts.
         for limit in file.routes.iter_mut().flat_map(|route| &mut route.limits) {
-            limit.delay = limit.delay.or((!limit.nodelay).then_some(0));
+            let waits = !limit.nodelay && limit.count.is_empty();
+            limit.delay = limit.delay.or(waits.then_some(0));
         }
         for zone in file.zones.values_mut() {
             zone.missing.get_or_insert(match zone.key {

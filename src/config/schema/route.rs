@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     action::{RedirectSpec, RespondSpec, RewriteSpec},
     amount::Amount,
+    condition::ConditionSpec,
 };
 use crate::compress::negotiate::Coding;
 
@@ -82,6 +83,14 @@ pub struct RouteSpec {
     pub response: ResponseSpec,
 }
 
+impl RouteSpec {
+    /// Conditions of the rules: of each, `when` comes first.
+    pub fn conditions(&self) -> impl Iterator<Item = &ConditionSpec> {
+        let limits = self.limits.iter().map(|rule| (&rule.when, &rule.unless));
+        limits.flat_map(|(when, unless)| when.iter().chain(unless))
+    }
+}
+
 /// Rule: a zone applied on a route.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -105,12 +114,35 @@ pub struct LimitSpec {
     #[serde(default = "LimitSpec::default_max_wait")]
     #[schemars(extend("x-type" = "time"))]
     pub max_wait: String,
+    /// Places that a request takes, 1 to 100 and at most the burst and one: it counts as so many
+    /// requests that arrive together.
+    #[serde(default = "LimitSpec::default_cost")]
+    #[schemars(range(min = 1, max = 100))]
+    pub cost: u32,
+    /// Statuses of responses, 100 to 599. The rule counts these responses in place of requests,
+    /// for instance failed logins with `[401, 403]`. A request that may become one holds its place
+    /// until its response, and nothing waits: not together with `delay`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(range(min = 100, max = 599)))]
+    pub count: Vec<u16>,
     /// The rule is evaluated and logged, never enforced (nginx: `limit_req_dry_run`).
     #[serde(default)]
     pub dry_run: bool,
+    /// The rule applies only to requests for which this holds; a field that is sent twice counts
+    /// if one of its values does (nginx: `map` with an empty value for all others).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<ConditionSpec>,
+    /// The rule does not apply to requests for which this holds, in every value of a field that is
+    /// sent twice (nginx: `map` with an empty value for these).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unless: Option<ConditionSpec>,
 }
 
 impl LimitSpec {
+    fn default_cost() -> u32 {
+        1
+    }
+
     fn default_max_wait() -> String {
         "30s".to_owned()
     }

@@ -6,7 +6,7 @@ use super::shared::Shared;
 use crate::{
     config::RouteConfig,
     downstream::{settings::HeaderLimits, upload::RequestBody},
-    http::{fields::further_claim, request_id::RequestIds},
+    http::{condition::RuleScope, fields::further_claim, request_id::RequestIds},
     limit::{Gate, MAX_RULES, Rule, Zone, rule::RuleError},
     log::{access::AccessLogger, gateway::Watch},
     process::listeners::ListenerMap,
@@ -88,9 +88,9 @@ impl ActiveConfig {
             same.map_or_else(|| Rc::new(Upstream::new(group, &shared.connector, alarm)), Rc::clone)
         };
         let upstreams: Vec<_> = shared.upstreams.iter().map(upstream).collect();
-        let mut routes = Vec::with_capacity(config.routes.len());
+        let (mut routes, mut scopes) = (Vec::with_capacity(config.routes.len()), Vec::new());
         for route in &config.routes {
-            let gate = gate(route, &shared.zones)?;
+            let gate = gate(route, &shared.zones, &mut scopes)?;
             let built = Route {
                 name: Arc::clone(&route.name),
                 counted: counted_by(&gate),
@@ -134,13 +134,29 @@ impl ActiveConfig {
     }
 }
 
-fn gate(route: &RouteConfig, zones: &[Arc<Zone>]) -> Result<Gate, BuildError> {
+/// Builds the gate of a route. Equal scopes are one, so that rules can be compared
+/// ([`guards_as`](crate::proxy::served_route::guards_as)).
+fn gate(
+    route: &RouteConfig,
+    zones: &[Arc<Zone>],
+    scopes: &mut Vec<Arc<RuleScope>>,
+) -> Result<Gate, BuildError> {
     let mut rules = Vec::with_capacity(route.limits.len());
-    for (zone, settings) in &route.limits {
-        let rule = Rule::new(Arc::clone(&zones[*zone]), *settings);
-        rules.push(
-            rule.map_err(|source| BuildError::Rule { route: Arc::clone(&route.name), source })?,
-        );
+    for limit in &route.limits {
+        let rule = Rule::new(Arc::clone(&zones[limit.zone]), limit.settings)
+            .map_err(|source| BuildError::Rule { route: Arc::clone(&route.name), source })?;
+        let rule = match &limit.count[..] {
+            [] => rule,
+            statuses => rule.counting(statuses.into()),
+        };
+        let Some(wanted) = &limit.scope else {
+            rules.push(rule);
+            continue;
+        };
+        let known = scopes.iter().find(|scope| ***scope == *wanted).cloned();
+        let scope = known.unwrap_or_else(|| Arc::new(wanted.clone()));
+        scopes.push(Arc::clone(&scope));
+        rules.push(rule.within(scope));
     }
     Gate::new(rules)
         .map_err(|rules| BuildError::TooManyRules { route: Arc::clone(&route.name), rules })
