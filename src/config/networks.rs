@@ -40,6 +40,8 @@ pub struct NetworkLists {
     pub proxies: Vec<NetworkEntry>,
     /// Entries of `exempt`, zone by zone in the order of `Config::zones`.
     pub exempt: Vec<Vec<NetworkEntry>>,
+    /// Entries of `exempt` of the zones of concurrency, in the order of `Config::concurrency`.
+    pub concurrency: Vec<Vec<NetworkEntry>>,
     /// Entries of `clients` in the conditions of rules, in the order of the file.
     pub conditions: Vec<Vec<NetworkEntry>>,
 }
@@ -119,6 +121,7 @@ impl NetworkLists {
         Self {
             proxies: read(&file.client_ip.trusted_proxies),
             exempt: file.zones.values().map(|zone| read(&zone.exempt)).collect(),
+            concurrency: file.concurrency.values().map(|zone| read(&zone.exempt)).collect(),
             conditions: file
                 .routes
                 .iter()
@@ -133,6 +136,7 @@ impl NetworkLists {
     pub fn have_files(&self) -> bool {
         self.exempt
             .iter()
+            .chain(&self.concurrency)
             .chain(&self.conditions)
             .flatten()
             .chain(&self.proxies)

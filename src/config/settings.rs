@@ -7,10 +7,11 @@ use crate::{
     compress::negotiate::Coding,
     downstream::settings::{ClientTimeouts, HeaderLimits, ListenerSettings},
     http::condition::{Condition, RuleScope},
-    limit::{RuleSettings, ZoneSettings, client_ip::Trust},
+    limit::{ConcurrencySettings, RuleSettings, ZoneSettings, client_ip::Trust},
     log::settings::AccessLogSettings,
     proxy::{
         action::Action,
+        concurrency::ConcurrencyRuleSettings,
         header_edits::Edits,
         reject::RejectSettings,
         rewrite::Rewrite,
@@ -30,6 +31,8 @@ pub struct Config {
     pub networks: NetworkLists,
     /// Zones of the limiter.
     pub zones: Vec<ZoneSettings>,
+    /// Zones of concurrency.
+    pub concurrency: Vec<ConcurrencySettings>,
     /// Upstreams.
     pub upstreams: Vec<UpstreamSettings>,
     /// Routes.
@@ -78,6 +81,8 @@ pub struct RouteConfig {
     pub rewrite: Option<Rewrite>,
     /// Rules, in order.
     pub limits: Vec<RuleConfig>,
+    /// Rules of concurrency, in the order in which they are checked.
+    pub concurrency: Vec<ConcurrencyConfig>,
     /// Form of rejects.
     pub reject: RejectSettings,
     /// Limit on the request body, in bytes; `None` for no limit.
@@ -105,10 +110,24 @@ pub struct RuleConfig {
     pub scope: Option<RuleScope>,
 }
 
+/// Resolved rule of concurrency.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConcurrencyConfig {
+    /// Index of its zone in [`Config::concurrency`].
+    pub zone: usize,
+    /// Position in the file, by which conditions are found again.
+    pub written: usize,
+    /// Settings of the rule.
+    pub settings: ConcurrencyRuleSettings,
+}
+
 impl RouteConfig {
     /// Conditions in the order of the file.
     fn conditions_mut(&mut self) -> impl Iterator<Item = &mut Condition> {
-        let scopes = self.limits.iter_mut().map(|rule| &mut rule.scope);
+        let mut concurrency: Vec<_> = self.concurrency.iter_mut().collect();
+        concurrency.sort_by_key(|rule| rule.written);
+        let limits = self.limits.iter_mut().map(|rule| &mut rule.scope);
+        let scopes = limits.chain(concurrency.into_iter().map(|rule| &mut rule.settings.scope));
         scopes.flatten().flat_map(|scope| scope.when.iter_mut().chain(&mut scope.unless))
     }
 }
@@ -129,6 +148,9 @@ impl Config {
         for (zone, entries) in fresh.zones.iter_mut().zip(&self.networks.exempt) {
             zone.exempt = networks::all(entries)?;
         }
+        for (zone, entries) in fresh.concurrency.iter_mut().zip(&self.networks.concurrency) {
+            zone.exempt = networks::all(entries)?;
+        }
         let conditions = fresh.routes.iter_mut().flat_map(RouteConfig::conditions_mut);
         for (condition, entries) in conditions.zip(&self.networks.conditions) {
             condition.clients = networks::all(entries)?;
@@ -136,6 +158,7 @@ impl Config {
         // Equal content must not cause a reload.
         let same = fresh.client_ip == self.client_ip
             && fresh.zones == self.zones
+            && fresh.concurrency == self.concurrency
             && fresh.routes == self.routes;
         Ok((!same).then_some(fresh))
     }

@@ -12,13 +12,14 @@ use super::{
 
 /// Examples for required keys; prefixed with the name of the list where the key means something
 /// else elsewhere.
-const EXAMPLES: [(&str, &str); 10] = [
+const EXAMPLES: [(&str, &str); 11] = [
     ("certificates.key", "certs/privkey.pem"),
     ("cert", "certs/fullchain.pem"),
     ("certificates", "[ { cert: FILE, key: FILE } ]"),
     ("address", "\"127.0.0.1:8080\""),
     ("endpoints", "[ \"http://127.0.0.1:8000\" ]"),
     ("key", "client_ip"),
+    ("max", "10"),
     ("rate", "10r/s"),
     ("status", "503"),
     ("upstream", "http://127.0.0.1:8000"),

@@ -25,7 +25,7 @@ use crate::{
         message::{RequestParts, Response},
         request_id::RequestId,
     },
-    limit::{KeyFault, Millis, Reservation},
+    limit::{ConcurrencyPermit, KeyFault, Millis, Reservation},
     log::{
         access::AccessLogger,
         entry::{AccessEntry, Asked, Browser, ErrorStory},
@@ -44,6 +44,8 @@ pub struct Record {
     pub entry: AccessEntry,
     visit: Option<Rc<dyn RequestObserver>>,
     answered: bool,
+    /// Given back when the record is dropped, which is when the request has ended.
+    permits: Vec<ConcurrencyPermit>,
     /// Places of rules that count responses, until the status is known.
     reservations: Vec<Reservation>,
 }
@@ -81,8 +83,15 @@ impl Record {
             browser: None,
         };
         let journal = Rc::clone(journal);
-        let record =
-            Self { journal, began, entry, visit: None, answered: false, reservations: Vec::new() };
+        let record = Self {
+            journal,
+            began,
+            entry,
+            visit: None,
+            answered: false,
+            permits: Vec::new(),
+            reservations: Vec::new(),
+        };
         Box::write(Box::new_uninit(), record)
     }
 
@@ -114,6 +123,11 @@ impl Record {
     /// Notifies `visit` at the end, and asks it for the bytes received.
     pub fn set_observer(&mut self, visit: Rc<dyn RequestObserver>) {
         self.visit = Some(visit);
+    }
+
+    /// Keeps a permit until the request has ended.
+    pub fn keep(&mut self, permit: ConcurrencyPermit) {
+        self.permits.push(permit);
     }
 
     /// Keeps places until the status of the response is known. They are free if there is none.

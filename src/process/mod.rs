@@ -185,6 +185,7 @@ fn share(
     let clock = Clock::start();
     Ok(Shared {
         zones: state_writer::zones(&config, clock),
+        concurrency: reload::concurrency(&[], &config.concurrency),
         queue: Queue::with_room(config.queue_max, config.zones.len()),
         upstreams: reload::groups(&[], &config.upstreams)?,
         doors,

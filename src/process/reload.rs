@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     config::{Config, Problems},
-    limit::{Millis, Succession, Zone, ZoneSettings},
+    limit::{ConcurrencySettings, ConcurrencyZone, Millis, Succession, Zone, ZoneSettings},
     log::writer::{self, Writer},
     runtime::{
         clock::Clock,
@@ -95,9 +95,9 @@ pub fn prepare(
     }
     // The debts are copied last, so that they are as recent as possible.
     let Zones { zones, successions, emptied } = carry(&before.zones, &config.zones, before.clock);
-    let doors = Arc::clone(&fitted.doors);
-    let shared =
-        Shared { zones, doors, upstreams, lines, config: Arc::new(config), ..before.clone() };
+    let concurrency = concurrency(&before.concurrency, &config.concurrency);
+    let (doors, config) = (Arc::clone(&fitted.doors), Arc::new(config));
+    let shared = Shared { zones, concurrency, doors, upstreams, lines, config, ..before.clone() };
     Ok(ReloadPlan { shared, opened, closed, held, writer, fitted, successions, emptied })
 }
 
@@ -179,6 +179,23 @@ pub fn carry(before: &[Arc<Zone>], settings: &[ZoneSettings], clock: Clock) -> Z
         carried.zones.push(zone);
     }
     carried
+}
+
+/// Builds the zones of concurrency of another configuration. One that counts by the same key still
+/// counts the requests under way.
+#[must_use]
+pub fn concurrency(
+    before: &[Arc<ConcurrencyZone>],
+    settings: &[ConcurrencySettings],
+) -> Vec<Arc<ConcurrencyZone>> {
+    let zone = |settings: &ConcurrencySettings| {
+        let known = before.iter().find(|zone| zone.settings().name == settings.name);
+        Arc::new(match known {
+            Some(known) => known.succeeded_by(settings.clone()),
+            None => ConcurrencyZone::new(settings.clone()),
+        })
+    };
+    settings.iter().map(zone).collect()
 }
 
 impl Zones {

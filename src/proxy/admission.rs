@@ -49,6 +49,10 @@ impl Proxy {
         }
         match verdict.decision {
             Decision::Reject => Err(Stop::Rejected(Rc::clone(route), verdict)),
+            // Boxed, so that a request without such a limit has no memory for it.
+            _ if !route.concurrency.is_empty() => {
+                Box::pin(self.enter(route, subject, visit, record)).await
+            }
             Decision::Pass | Decision::Delay | Decision::Exempt => Ok(()),
         }
     }

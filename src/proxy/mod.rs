@@ -47,6 +47,7 @@ use crate::{
 
 pub mod action;
 mod admission;
+pub mod concurrency;
 mod context;
 pub mod header_edits;
 mod malformed;
@@ -179,7 +180,6 @@ impl Proxy {
         };
 
         let mut body = visit.body.take().unwrap_or_default();
-        self.claim.iter().for_each(|claim| body.remove_claim(claim));
         self.collect(&mut body, &route, visit).await?;
         let default_authority = default_authority(&target, upstream.settings())?;
         let identity = Identity {
@@ -214,13 +214,15 @@ impl Proxy {
         Ok(compress::code(response, preference.as_ref(), &self.coders).map(Either::Right))
     }
 
-    /// Collects a body if the route wants that.
+    /// Removes from the trailers what claims to be the client address, and collects a body if the
+    /// route wants that.
     async fn collect(
         &self,
         body: &mut RequestBody,
         route: &Route,
         visit: &RequestContext<'_>,
     ) -> Result<(), Error> {
+        self.claim.iter().for_each(|claim| body.remove_claim(claim));
         let collected = body.collect(route.buffer, &self.collected).await;
         collected.map_err(|error| attribute_failure(error, &visit.upload))
     }

@@ -85,7 +85,44 @@ impl Reject {
     /// Status of the responses.
     #[must_use]
     pub fn status(&self) -> StatusCode {
-        StatusCode::from_u16(self.settings.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
+        status(self.settings.status)
+    }
+
+    /// Response to a request that found too many of its key under way in `zone`. None when the
+    /// connection is to be closed instead.
+    #[must_use]
+    pub fn crowded(
+        &self,
+        zone: &str,
+        code: u16,
+        fault: Option<&KeyFault>,
+        accept: Option<&[u8]>,
+    ) -> Option<Response<Full<Bytes>>> {
+        if code == CLOSE {
+            return None;
+        }
+        let body = match self.settings.body {
+            RejectBody::Auto => preferred(accept),
+            body => body,
+        };
+        let fault = fault.map(described);
+        let mut headers = HeaderList::with_room();
+        for header in &self.settings.headers {
+            match header {
+                RejectHeader::ProxyStatus => set_cause(zone, fault.as_deref(), &mut headers),
+                RejectHeader::RetryAfter if fault.is_none() => {
+                    headers.set_number(KnownName::RetryAfter, 1);
+                }
+                // There is no rate.
+                RejectHeader::RetryAfter | RejectHeader::Ratelimit => {}
+            }
+        }
+        let status = status(code);
+        let detail = fault.as_deref().unwrap_or("too many requests at the same time; retry later");
+        let page = ErrorBody { status, detail, zone: Some(zone), has_retry: false }.render(body);
+        page.describe(&mut headers);
+        let head = ResponseParts { headers, ..ResponseParts::of(status) };
+        Some(Response { head, body: Full::new(page.filled(Millis::ZERO).into()) })
     }
 
     /// Response to a request that one of these rules rejected, with the part of its key that is
@@ -134,10 +171,7 @@ impl Reject {
             match header {
                 RejectHeader::RetryAfter => {}
                 RejectHeader::ProxyStatus => {
-                    let (colon, fault) = fault.as_deref().map_or(("", ""), |fault| (": ", fault));
-                    let begin = "weir; error=http_request_denied; details=\"zone ";
-                    let parts = [begin, zone.unwrap_or("none"), colon, fault, "\""];
-                    insert(&mut headers, KnownName::ProxyStatus, &parts);
+                    set_cause(zone.unwrap_or("none"), fault.as_deref(), &mut headers);
                 }
                 RejectHeader::Ratelimit => {
                     if let Some(rule) = rule {
@@ -156,6 +190,19 @@ impl Reject {
         page.describe(&mut headers);
         Template { headers, page }
     }
+}
+
+/// Status of this number.
+#[must_use]
+pub fn status(code: u16) -> StatusCode {
+    StatusCode::from_u16(code).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
+}
+
+/// Sets `Proxy-Status` for a reject by this zone.
+fn set_cause(zone: &str, fault: Option<&str>, headers: &mut HeaderList) {
+    let (colon, fault) = fault.map_or(("", ""), |fault| (": ", fault));
+    let begin = "weir; error=http_request_denied; details=\"zone ";
+    insert(headers, KnownName::ProxyStatus, &[begin, zone, colon, fault, "\""]);
 }
 
 /// Sets the time to retry, if the field has it.

@@ -4,7 +4,10 @@ use std::{net::IpAddr, ptr, rc::Rc, sync::Arc};
 
 use http::{HeaderName, Method, header, uri::PathAndQuery};
 
-use super::{action::Action, header_edits::Edits, reject::Reject, rewrite::Rewrite};
+use super::{
+    action::Action, concurrency::ConcurrencyRule, header_edits::Edits, reject::Reject,
+    rewrite::Rewrite,
+};
 use crate::{
     compress::negotiate::Coding,
     downstream::upload::RequestBody,
@@ -19,6 +22,8 @@ pub struct Route {
     pub name: Arc<str>,
     /// Rules of the route.
     pub gate: Gate,
+    /// Rules of concurrency, in the order in which they are checked.
+    pub concurrency: Vec<ConcurrencyRule>,
     /// Header fields that the rules count by.
     pub counted: Vec<HeaderName>,
     /// Action, after the limits.
@@ -81,16 +86,22 @@ fn enforced(gate: &Gate) -> impl Iterator<Item = &Rule> {
     gate.rules().iter().filter(|rule| rule.settings().mode == Mode::Enforce)
 }
 
-/// Header fields by which the enforced rules of a gate count, by a whole field or a cookie.
+/// Header fields by which enforced rules count, by a whole field or a cookie.
 #[must_use]
-pub fn counted_by(gate: &Gate) -> Vec<HeaderName> {
-    let parts = enforced(gate).flat_map(|rule| &rule.zone().settings().key.parts);
+pub fn counted_by(gate: &Gate, concurrency: &[ConcurrencyRule]) -> Vec<HeaderName> {
+    let by_concurrency = limiting(concurrency).map(|rule| &rule.zone.settings().key);
+    let keys = enforced(gate).map(|rule| &rule.zone().settings().key).chain(by_concurrency);
+    let parts = keys.flat_map(|key| &key.parts);
     let fields = parts.filter_map(|part| match part {
         Part::Header(name) => Some(name.clone()),
         Part::Cookie(_) => Some(header::COOKIE),
         _ => None,
     });
     fields.collect()
+}
+
+fn limiting(concurrency: &[ConcurrencyRule]) -> impl Iterator<Item = &ConcurrencyRule> {
+    concurrency.iter().filter(|rule| rule.settings.mode == Mode::Enforce)
 }
 
 /// Returns true if `chosen` guards a request as `other` would: `other` refuses nothing by its action,
@@ -101,21 +112,27 @@ pub fn guards_as(chosen: &Rc<Route>, other: &Rc<Route>, same_path: impl Fn() -> 
     if other.action.refuses() && !Rc::ptr_eq(chosen, other) {
         return false;
     }
-    enforced(&other.gate).all(|rule| {
-        let counted = |own: &Rule| {
-            Arc::ptr_eq(own.zone(), rule.zone())
-                && own.settings().burst <= rule.settings().burst
-                && covers_all_of(own, rule)
-                && counts_all_of(own, rule)
-        };
-        let same_part = |part: &Part| match part {
-            Part::Route => Rc::ptr_eq(chosen, other),
-            Part::Path => same_path(),
-            _ => true,
-        };
-        enforced(&chosen.gate).any(counted)
-            && rule.zone().settings().key.parts.iter().all(same_part)
-    })
+    // The same bucket for a part of a key: that of the path only if the paths are equal.
+    let same_part = |part: &Part| match part {
+        Part::Route => Rc::ptr_eq(chosen, other),
+        Part::Path => same_path(),
+        _ => true,
+    };
+    let limits_as = |rule: &ConcurrencyRule| {
+        limiting(&chosen.concurrency).any(|own| own.guards_as(rule))
+            && rule.zone.settings().key.parts.iter().all(same_part)
+    };
+    limiting(&other.concurrency).all(limits_as)
+        && enforced(&other.gate).all(|rule| {
+            let counted = |own: &Rule| {
+                Arc::ptr_eq(own.zone(), rule.zone())
+                    && own.settings().burst <= rule.settings().burst
+                    && covers_all_of(own, rule)
+                    && counts_all_of(own, rule)
+            };
+            enforced(&chosen.gate).any(counted)
+                && rule.zone().settings().key.parts.iter().all(same_part)
+        })
 }
 
 /// Returns true if a rule applies to all requests that `other` applies to.

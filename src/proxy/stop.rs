@@ -28,6 +28,8 @@ pub enum Stop {
     Closed,
     /// A rule rejected it.
     Rejected(Rc<Route>, Verdict),
+    /// The rule of concurrency with this index rejected it.
+    Crowded(Rc<Route>, usize),
 }
 
 impl From<Error> for Stop {
@@ -84,6 +86,16 @@ pub fn rescue(
             let response = route.reject.response(&verdict, rules, fault, accept);
             response.ok_or_else(|| {
                 record.closes(route.reject.status());
+                Closed
+            })
+        }
+        Stop::Crowded(route, index) => {
+            let rule = &route.concurrency[index];
+            let (zone, fault) = (&rule.zone.settings().name, record.key_fault());
+            let status = rule.settings.status.unwrap_or(route.reject.status().as_u16());
+            let response = route.reject.crowded(zone, status, fault, accept);
+            response.ok_or_else(|| {
+                record.closes(reject::status(status));
                 Closed
             })
         }

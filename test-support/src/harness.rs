@@ -284,6 +284,7 @@ impl Edge {
         let upstreams: Vec<_> = config.upstreams.iter().cloned().map(loaded).collect();
         let shared = Shared {
             zones: config.zones.iter().cloned().map(Zone::new).map(Arc::new).collect(),
+            concurrency: weir::process::reload::concurrency(&[], &config.concurrency),
             upstreams: upstreams.clone(),
             doors: Arc::default(),
             queue: Arc::clone(&queue),

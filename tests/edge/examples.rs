@@ -188,6 +188,31 @@ async fn cost() {
     .await;
 }
 
+/// Two reports of a client run, a third is rejected, and the ninth of all waits for its turn.
+#[tokio::test(start_paused = true)]
+async fn concurrency() {
+    on_raw_edge(example("concurrency"), |edge, mut pipes| async move {
+        edge.world.app_is(&[1]);
+        let report = b"GET /reports HTTP/1.1\r\nhost: a\r\n\r\n";
+        let (mut clients, mut endpoints) = (Vec::new(), Vec::new());
+        for client in (1..=4).flat_map(|last| [last; 2]) {
+            let mut client = edge.connect_from(&format!("198.51.100.{client}"));
+            client.write_all(report).await.expect("an open pipe");
+            clients.push(client);
+            endpoints.push(pipes.recv().await.expect("a connection"));
+        }
+        let third = ask(&edge, "198.51.100.1", "GET /reports", &["host: a"]).await;
+        assert_eq!(status(&third), 429);
+        let page =
+            timeout(Duration::from_secs(1), ask(&edge, "198.51.100.1", "GET /", &["host: a"]));
+        assert!(page.await.is_err(), "it is forwarded, and nobody responds");
+        let began = edge.now();
+        let waiting = ask(&edge, "198.51.100.9", "GET /reports", &["host: a"]).await;
+        assert_eq!((status(&waiting), edge.now() - began), (503, 5_000));
+    })
+    .await;
+}
+
 /// Right logins are free, and five wrong ones are counted.
 #[tokio::test(start_paused = true)]
 async fn failed_logins() {

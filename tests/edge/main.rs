@@ -10,6 +10,7 @@ mod buffer;
 mod bytes;
 mod client_ip;
 mod compress;
+mod concurrency;
 mod conditions;
 mod connection_auth;
 mod connections;

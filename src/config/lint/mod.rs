@@ -9,7 +9,7 @@ use super::{
     problem::Problems,
     resolve::location::Location,
     schema::{File, Listener},
-    settings::{Config, RuleConfig},
+    settings::{Config, RouteConfig, RuleConfig},
     yaml_tree::Node,
 };
 use crate::{
@@ -43,6 +43,9 @@ pub fn lint(config: &Config, file: &File, tree: &Node, problems: &mut Problems) 
     unused(config, file, root, problems);
     for (name, zone) in file.zones.keys().zip(&config.zones) {
         self::zone(&zone.key, &zone.exempt, root.key("zones").key(name), problems);
+    }
+    for (name, zone) in file.concurrency.keys().zip(&config.concurrency) {
+        self::zone(&zone.key, &zone.exempt, root.key("concurrency").key(name), problems);
     }
     limits(config, root, problems);
     trust(config, file, root, problems);
@@ -161,6 +164,14 @@ fn unused(config: &Config, file: &File, root: Location<'_>, problems: &mut Probl
             );
         }
     }
+    for (index, name) in file.concurrency.keys().enumerate() {
+        let uses = |route: &RouteConfig| route.concurrency.iter().any(|rule| rule.zone == index);
+        if !config.routes.iter().any(uses) {
+            let hint = "apply it: concurrency: [ { zone: NAME, max: N } ] on a route, or remove it";
+            let message = format!("the zone of concurrency `{name}` is not used");
+            problems.warn(root.key("concurrency").name(name).span, message, hint);
+        }
+    }
     for (index, name) in file.upstreams.keys().enumerate() {
         if !config.routes.iter().any(|route| route.action.upstream() == Some(&index)) {
             let span = root.key("upstreams").name(name).span;
@@ -196,6 +207,14 @@ fn limits(config: &Config, root: Location<'_>, problems: &mut Problems) {
                 );
             }
             if rule.max_wait.is_some_and(|wait| wait > LONG_WAIT) {
+                long_wait(spot, problems);
+            }
+        }
+        let spot = root.key("routes").item(index).key("concurrency");
+        for rule in &route.concurrency {
+            let (spot, settings) = (spot.item(rule.written), &rule.settings);
+            settings.scope.iter().for_each(|scope| self::scope(scope, spot, problems));
+            if settings.limit.queue > 0 && Millis::cut(settings.max_wait) > LONG_WAIT {
                 long_wait(spot, problems);
             }
         }

@@ -26,6 +26,7 @@ use crate::{
 pub mod action;
 pub mod address;
 pub mod collector;
+pub mod concurrency;
 pub mod condition;
 pub mod edits;
 pub mod listener;
@@ -66,6 +67,10 @@ pub fn resolve(
     let zones = zones
         .map(|(name, zone)| zone::zone(judge, root.key("zones").key(name), name, zone))
         .collect();
+    let concurrency = file.concurrency.iter();
+    let concurrency = concurrency
+        .map(|(name, zone)| concurrency::zone(judge, root.key("concurrency").key(name), name, zone))
+        .collect();
     let upstreams = file.upstreams.iter();
     let upstreams = upstreams
         .map(|(name, one)| upstream::upstream(judge, root.key("upstreams").key(name), name, one))
@@ -83,6 +88,7 @@ pub fn resolve(
         client_ip: trust(judge, root.key("client_ip"), &file.client_ip),
         networks: NetworkLists::of(file, base),
         zones: names.zones,
+        concurrency,
         upstreams: names.upstreams,
         routes,
         path_matching: file.path_matching,

@@ -3,7 +3,7 @@
 use super::{collector::Collector, location::Location};
 use crate::{
     config::schema::{Amount, ZoneKey, ZoneSpec},
-    limit::{Key, Part, Rate, ZoneSettings},
+    limit::{Key, Missing, Part, Rate, ZoneSettings},
     runtime::hint::hinted,
 };
 
@@ -20,7 +20,11 @@ pub fn zone(
     let rate = judge.take(spot.key("rate"), zone.rate.parse());
     ZoneSettings {
         name: name.into(),
-        key: key(judge, spot.key("key"), zone),
+        key: Key {
+            ipv4_prefix: zone.ipv4_prefix,
+            ipv6_prefix: zone.ipv6_prefix,
+            ..key(judge, spot.key("key"), &zone.key, zone.missing)
+        },
         rate: rate.unwrap_or_else(stand_in),
         capacity: capacity(judge, spot.key("capacity"), &zone.capacity),
         exempt: judge.networks(spot.key("exempt"), &zone.exempt),
@@ -43,8 +47,14 @@ fn capacity(judge: &mut Collector<'_>, spot: Location<'_>, amount: &Amount) -> u
     judge.count(spot, amount, 1..=MAX_CAPACITY)
 }
 
-fn key(judge: &mut Collector<'_>, spot: Location<'_>, zone: &ZoneSpec) -> Key {
-    let parts = match &zone.key {
+/// Resolves a key with the usual prefixes.
+pub(super) fn key(
+    judge: &mut Collector<'_>,
+    spot: Location<'_>,
+    key: &ZoneKey,
+    missing: Option<Missing>,
+) -> Key {
+    let parts = match key {
         ZoneKey::Part(part) => judge.take(spot, part.parse()).into_iter().collect(),
         // Each part is reported at its own place, also when another is wrong.
         ZoneKey::Parts(parts) => {
@@ -56,9 +66,8 @@ fn key(judge: &mut Collector<'_>, spot: Location<'_>, zone: &ZoneSpec) -> Key {
             parts.filter_map(|(index, part)| part_of(judge, spot.item(index), part)).collect()
         }
     };
-    let key =
-        Key { ipv4_prefix: zone.ipv4_prefix, ipv6_prefix: zone.ipv6_prefix, ..Key::of(parts) };
-    Key { missing: zone.missing.unwrap_or(key.missing), ..key }
+    let key = Key::of(parts);
+    Key { missing: missing.unwrap_or(key.missing), ..key }
 }
 
 fn part_of(judge: &mut Collector<'_>, spot: Location<'_>, part: &str) -> Option<Part> {

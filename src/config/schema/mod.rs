@@ -16,6 +16,7 @@ use crate::{limit::Missing, proxy::route::PathMatching};
 pub mod action;
 pub mod amount;
 pub mod client_limits;
+pub mod concurrency;
 pub mod condition;
 pub mod listener;
 pub mod logs;
@@ -27,6 +28,7 @@ pub mod zone;
 pub use action::{RedirectSpec, RespondSpec, RewriteSpec};
 pub use amount::Amount;
 pub use client_limits::{HeaderLimitsSpec, QueueSpec, StateSpec, Timeouts};
+pub use concurrency::{ConcurrencySpec, ConcurrentSpec};
 pub use condition::{ConditionSpec, ValueSpec};
 pub use listener::{Admin, Certificate, ClientIp, Listener, LongListener, TlsSpec};
 pub use logs::{AccessLog, ErrorLog, LogSpec, SampleRejects};
@@ -53,6 +55,9 @@ pub struct File {
     pub client_ip: ClientIp,
     /// Zones by name: each counts requests by a key at a rate (nginx: `limit_req_zone`).
     pub zones: BTreeMap<String, ZoneSpec>,
+    /// Zones of concurrency by name: each counts the requests under way by a key (nginx:
+    /// `limit_conn_zone`).
+    pub concurrency: BTreeMap<String, ConcurrencySpec>,
     /// Groups of servers by name (nginx: `upstream`).
     pub upstreams: BTreeMap<String, UpstreamSpec>,
     /// Routes: which requests go to which upstream (nginx: `location`).
@@ -98,6 +103,7 @@ impl Default for File {
             listeners: Vec::new(),
             client_ip: ClientIp::default(),
             zones: BTreeMap::new(),
+            concurrency: BTreeMap::new(),
             upstreams: BTreeMap::new(),
             routes: Vec::new(),
             path_matching: PathMatching::default(),
@@ -128,8 +134,11 @@ impl File {
             let waits = !limit.nodelay && limit.count.is_empty();
             limit.delay = limit.delay.or(waits.then_some(0));
         }
-        for zone in file.zones.values_mut() {
-            zone.missing.get_or_insert(match zone.key {
+        let of_zones = file.zones.values_mut().map(|zone| (&zone.key, &mut zone.missing));
+        let of_concurrency =
+            file.concurrency.values_mut().map(|zone| (&zone.key, &mut zone.missing));
+        for (key, missing) in of_zones.chain(of_concurrency) {
+            missing.get_or_insert(match key {
                 ZoneKey::Part(_) => Missing::Exempt,
                 ZoneKey::Parts(_) => Missing::Empty,
             });

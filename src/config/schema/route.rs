@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     action::{RedirectSpec, RespondSpec, RewriteSpec},
     amount::Amount,
+    concurrency::ConcurrentSpec,
     condition::ConditionSpec,
 };
 use crate::compress::negotiate::Coding;
@@ -72,6 +73,10 @@ pub struct RouteSpec {
     /// (nginx: `limit_req`).
     #[serde(default)]
     pub limits: Vec<LimitSpec>,
+    /// At most 8 rules about the requests under way, checked after `limits`. A permit is given
+    /// back when its response has ended, in whatever way (nginx: `limit_conn`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub concurrency: Vec<ConcurrentSpec>,
     /// Differences from the general `reject`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reject: Option<RouteReject>,
@@ -84,10 +89,11 @@ pub struct RouteSpec {
 }
 
 impl RouteSpec {
-    /// Conditions of the rules: of each, `when` comes first.
+    /// Conditions of the rules: of each, `when` comes first, and `limits` before `concurrency`.
     pub fn conditions(&self) -> impl Iterator<Item = &ConditionSpec> {
         let limits = self.limits.iter().map(|rule| (&rule.when, &rule.unless));
-        limits.flat_map(|(when, unless)| when.iter().chain(unless))
+        let concurrency = self.concurrency.iter().map(|rule| (&rule.when, &rule.unless));
+        limits.chain(concurrency).flat_map(|(when, unless)| when.iter().chain(unless))
     }
 }
 

@@ -4,14 +4,15 @@ use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
 
 use super::shared::Shared;
 use crate::{
-    config::RouteConfig,
+    config::{ConcurrencyConfig, RouteConfig},
     downstream::{settings::HeaderLimits, upload::RequestBody},
     http::{condition::RuleScope, fields::further_claim, request_id::RequestIds},
-    limit::{Gate, MAX_RULES, Rule, Zone, rule::RuleError},
+    limit::{ConcurrencyZone, Gate, MAX_RULES, Rule, Zone, rule::RuleError},
     log::{access::AccessLogger, gateway::Watch},
     process::listeners::ListenerMap,
     proxy::{
         Proxy,
+        concurrency::ConcurrencyRule,
         reject::Reject,
         route::RouteTable,
         served_route::{Route, counted_by},
@@ -91,11 +92,13 @@ impl ActiveConfig {
         let (mut routes, mut scopes) = (Vec::with_capacity(config.routes.len()), Vec::new());
         for route in &config.routes {
             let gate = gate(route, &shared.zones, &mut scopes)?;
+            let concurrency = concurrency(route, &shared.concurrency);
             let built = Route {
                 name: Arc::clone(&route.name),
-                counted: counted_by(&gate),
+                counted: counted_by(&gate, &concurrency),
                 gate,
                 action: route.action.map(|index| Rc::clone(&upstreams[*index])),
+                concurrency,
                 reject: Reject::new(route.reject.clone(), route.limits.len()),
                 rewrite: route.rewrite.clone().map(Box::new),
                 max_body: route.max_body,
@@ -132,6 +135,14 @@ impl ActiveConfig {
             limits: config.header_limits,
         })
     }
+}
+
+fn concurrency(route: &RouteConfig, zones: &[Arc<ConcurrencyZone>]) -> Vec<ConcurrencyRule> {
+    let rule = |rule: &ConcurrencyConfig| ConcurrencyRule {
+        zone: Arc::clone(&zones[rule.zone]),
+        settings: rule.settings.clone(),
+    };
+    route.concurrency.iter().map(rule).collect()
 }
 
 /// Builds the gate of a route. Equal scopes are one, so that rules can be compared

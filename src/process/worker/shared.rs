@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::Config,
     downstream::drain::Drain,
-    limit::{Queue, Zone},
+    limit::{ConcurrencyZone, Queue, Zone},
     log::{gateway::Gateway, writer::Lines},
     process::listeners::ListenerMap,
     runtime::{clock::Clock, release_timer::Timing},
@@ -26,6 +26,8 @@ pub struct Shared {
     pub config: Arc<Config>,
     /// Zones, in the order of [`Config::zones`].
     pub zones: Vec<Arc<Zone>>,
+    /// Zones of concurrency, in the order of [`Config::concurrency`].
+    pub concurrency: Vec<Arc<ConcurrencyZone>>,
     /// Upstreams, in the order of [`Config::upstreams`].
     pub upstreams: Vec<Arc<EndpointGroup>>,
     /// Policies of the listeners.

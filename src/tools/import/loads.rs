@@ -56,6 +56,14 @@ impl Loads {
         ))
     }
 
+    /// Returns why weir refuses a rule on a zone of concurrency with these keys.
+    pub fn concurrency(&mut self, zone: &str, rule: &str) -> Option<String> {
+        self.whole(&format!(
+            "listeners: [ ':1' ]\nconcurrency: {{ z: {{ {zone} }} }}\nroutes:\n\
+             - {{ path: /, upstream: 'http://a:1', concurrency: [ {{ zone: z, {rule} }} ] }}\n"
+        ))
+    }
+
     /// Returns why weir refuses an endpoint.
     pub fn endpoint(&mut self, endpoint: &str) -> Option<String> {
         let endpoint = quoted(endpoint);

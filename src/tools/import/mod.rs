@@ -8,6 +8,7 @@
 
 pub mod access;
 pub mod amounts;
+pub mod concurrency;
 pub mod error;
 pub mod everywhere;
 pub mod fields;
@@ -60,9 +61,11 @@ pub struct Imported {
 pub fn import(files: &NginxFiles) -> Imported {
     let mut state = Translation::of(files);
     zones::zones(&mut state);
+    concurrency::zones(&mut state);
     let sockets = listeners::listeners(&mut state);
     routes::routes(&mut state, &sockets);
     zones::unused(&mut state);
+    concurrency::unused(&mut state);
     zones::general_status(&mut state);
     settings::settings(&mut state);
     Imported { yaml: yaml::write(&state.plan), notes: state.notes.all(files), plan: state.plan }

@@ -40,6 +40,8 @@ pub struct ImportPlan {
     pub last_hop: Option<String>,
     /// Zones by name.
     pub zones: BTreeMap<String, ZonePlan>,
+    /// Zones of concurrency by name.
+    pub concurrency: BTreeMap<String, ConcurrencyPlan>,
     /// Upstreams.
     pub upstreams: Vec<UpstreamPlan>,
     /// Routes.
@@ -95,13 +97,57 @@ impl ZonePlan {
     /// Key and rate as a file has them.
     #[must_use]
     pub fn key_and_rate(&self) -> String {
-        let parts: Vec<String> = self.key.iter().map(|part| super::scalar::quoted(part)).collect();
-        let key = match &parts[..] {
-            [part] => part.clone(),
-            parts => format!("[ {} ]", parts.join(", ")),
-        };
-        format!("key: {key}, rate: {}", self.rate)
+        format!("key: {}, rate: {}", key_text(&self.key), self.rate)
     }
+}
+
+/// Zone of concurrency.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConcurrencyPlan {
+    /// Parts of the key.
+    pub key: Vec<String>,
+    /// Networks that are not counted.
+    pub exempt: Vec<String>,
+    /// Comments.
+    pub remarks: Remarks,
+}
+
+impl ConcurrencyPlan {
+    /// Keys and values as a file has them.
+    #[must_use]
+    pub fn keys(&self) -> String {
+        let exempt = match &self.exempt[..] {
+            [] => String::new(),
+            networks => format!(", exempt: {}", listed(networks)),
+        };
+        format!("key: {}{exempt}", key_text(&self.key))
+    }
+}
+
+/// Rule of concurrency.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConcurrencyRulePlan {
+    /// Name of the zone.
+    pub zone: String,
+    /// Keys and their values, but for the status.
+    pub text: String,
+    /// Status of a reject.
+    pub status: u16,
+    /// File and line.
+    pub origin: String,
+}
+
+/// Parts of a key as a file has them.
+fn key_text(parts: &[String]) -> String {
+    match parts {
+        [part] => super::scalar::quoted(part),
+        parts => listed(parts),
+    }
+}
+
+fn listed(texts: &[String]) -> String {
+    let texts: Vec<String> = texts.iter().map(|text| super::scalar::quoted(text)).collect();
+    format!("[ {} ]", texts.join(", "))
 }
 
 /// Upstream.
@@ -151,6 +197,8 @@ pub struct RoutePlan {
     pub is_closed: bool,
     /// Rules.
     pub limits: Vec<RulePlan>,
+    /// Rules of concurrency.
+    pub concurrency: Vec<ConcurrencyRulePlan>,
     /// Rules whose zone is not in the files.
     pub lost_limits: Vec<String>,
     /// Status of a reject, if it is not the general one.
@@ -197,6 +245,7 @@ impl RoutePlan {
         let there = Self { remarks, ..other.clone() };
         let without_origins = |mut route: Self| {
             route.limits.iter_mut().for_each(|rule| rule.origin.clear());
+            route.concurrency.iter_mut().for_each(|rule| rule.origin.clear());
             route
         };
         without_origins(here) == without_origins(there)

@@ -21,8 +21,6 @@ const TIMEOUTS: [(&str, &str, u64); 5] = [
 ];
 /// Most connections and requests that a listener can count.
 const MAX_COUNT: u32 = 1_000_000_000;
-/// Fewest connections of a client that let a browser load a page: it opens six.
-const FEWEST_CONNECTIONS: u32 = 8;
 
 /// Plans the settings.
 pub fn settings(state: &mut Translation<'_>) {
@@ -91,7 +89,7 @@ fn header_limits(state: &mut Translation<'_>, all: &Everywhere<'_>) {
     state.plan.settings.push((format!("header_limits: {{ size: {limit} }}"), remarks));
 }
 
-/// `keepalive_requests` and `limit_conn`, for all listeners.
+/// `keepalive_requests`, for all listeners.
 fn connections(state: &mut Translation<'_>, all: &Everywhere<'_>) {
     let mut keys = Vec::new();
     let read = |directive: &Directive| match directive.arg(0).parse::<u32>() {
@@ -102,44 +100,6 @@ fn connections(state: &mut Translation<'_>, all: &Everywhere<'_>) {
         match number {
             10_000 => state.notes.tell(directive, Treatment::Carried, "the default"),
             number => keys.push(("max_requests", number.to_string())),
-        }
-    }
-    let zones = all.named("limit_conn_zone");
-    let counts_clients = |name: &str| {
-        let of_name = |zone: &&(usize, &Directive)| {
-            let zone_name = super::zones::parameter(zone.1, "zone").unwrap_or_default();
-            zone_name.split(':').next() == Some(name)
-        };
-        let zone = zones.iter().find(of_name);
-        zone.is_some_and(|(_, zone)| matches!(zone.arg(0), "$binary_remote_addr" | "$remote_addr"))
-    };
-    let mut most: Option<u32> = None;
-    for (depth, directive) in all.named("limit_conn") {
-        let number = directive.arg(1).parse::<u32>().unwrap_or(0).min(MAX_COUNT);
-        let reason = if depth > 1 {
-            "weir counts connections of a listener, not requests of a path"
-        } else if !counts_clients(directive.arg(0)) {
-            "weir counts the connections of a client address only"
-        } else if number < FEWEST_CONNECTIONS {
-            "weir counts idle connections too, and a browser opens six"
-        } else {
-            most = most.max(Some(number));
-            let reason = "`max_connections_per_client`: idle connections count too, and further ones are closed";
-            state.notes.tell(directive, Treatment::Noted, reason);
-            continue;
-        };
-        state.notes.refuse(directive, reason);
-    }
-    if let Some(most) = most {
-        keys.push(("max_connections_per_client", most.to_string()));
-    }
-    for (_, zone) in &zones {
-        let name = super::zones::parameter(zone, "zone").unwrap_or_default();
-        match most.is_some() && counts_clients(name.split(':').next().unwrap_or_default()) {
-            true => {
-                state.notes.tell(zone, Treatment::Noted, "connections are counted without a zone");
-            }
-            false => state.notes.refuse(zone, "connections are counted without a zone"),
         }
     }
     for listener in &mut state.plan.listeners {

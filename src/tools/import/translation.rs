@@ -26,6 +26,8 @@ pub struct Translation<'a> {
     pub groups: HashMap<&'a str, &'a Directive>,
     /// Zones by their name in nginx: the name here, or the reason why there is none.
     pub zones: HashMap<&'a str, Result<String, String>>,
+    /// Zones of concurrency by their name in nginx, in the same way.
+    pub concurrency: HashMap<&'a str, Result<String, String>>,
     /// Outcomes.
     pub notes: Notes,
     /// Plan.
@@ -93,6 +95,7 @@ impl<'a> Translation<'a> {
             maps: named(&["map", "geo"], 1),
             groups: named(&["upstream"], 0),
             zones: HashMap::new(),
+            concurrency: HashMap::new(),
             notes: Notes::default(),
             plan: ImportPlan::default(),
             loads: Loads::default(),

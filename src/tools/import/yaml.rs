@@ -25,12 +25,20 @@ pub fn write(plan: &ImportPlan) -> String {
         }
         plan.zones.iter().for_each(|(name, zone)| out.zone(name, zone));
     }
+    if !plan.concurrency.is_empty() {
+        out.section("concurrency");
+        for (name, zone) in &plan.concurrency {
+            out.changes(1, &zone.remarks);
+            let text = format!("{}: {{ {} }}", quoted(name), zone.keys());
+            out.line(1, &text, &zone.remarks.origin);
+        }
+    }
     if !plan.upstreams.is_empty() {
         out.section("upstreams");
         plan.upstreams.iter().for_each(|upstream| out.upstream(upstream));
     }
     out.section("routes");
-    plan.routes.iter().for_each(|route| out.route(route));
+    plan.routes.iter().for_each(|route| out.route(route, plan.reject_status));
     if !plan.settings.is_empty() {
         out.text.push('\n');
     }
@@ -145,7 +153,7 @@ impl Sheet {
         upstream.lines.iter().for_each(|line| self.line(2, line, ""));
     }
 
-    fn route(&mut self, route: &RoutePlan) {
+    fn route(&mut self, route: &RoutePlan, general_status: u16) {
         self.changes(1, &route.remarks);
         let key = if route.is_exact { "path_exact" } else { "path" };
         self.line(1, &format!("- {key}: {}", quoted(&route.path)), &route.remarks.origin);
@@ -161,6 +169,17 @@ impl Sheet {
             self.line(2, "limits:", "");
             for rule in &route.limits {
                 self.line(3, &format!("- {{ {} }}", rule.text), &rule.origin);
+            }
+        }
+        if !route.concurrency.is_empty() {
+            self.line(2, "concurrency:", "");
+            let usual = route.reject_status.unwrap_or(general_status);
+            for rule in &route.concurrency {
+                let status = match rule.status {
+                    status if status == usual => String::new(),
+                    status => format!(", status: {status}"),
+                };
+                self.line(3, &format!("- {{ {}{status} }}", rule.text), &rule.origin);
             }
         }
         for rule in &route.lost_limits {

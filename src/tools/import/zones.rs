@@ -78,7 +78,7 @@ fn zone(
 }
 
 /// Marks a map, and those it reads, as carried over in the list of a zone.
-fn carry_map(state: &mut Translation<'_>, name: &str) {
+pub(super) fn carry_map(state: &mut Translation<'_>, name: &str) {
     let mut next = state.maps.get(name).copied();
     // At most as many steps as the key had.
     for _ in 0..4 {
@@ -151,6 +151,7 @@ pub fn rules(state: &mut Translation<'_>, level: &Level<'_>, route: &mut RoutePl
         }
     }
     status(state, level, route);
+    super::concurrency::rules(state, level, route);
 }
 
 fn rule(
