@@ -10,10 +10,11 @@ pub mod runtime;
 
 pub mod http;
 
+pub mod compress;
 pub mod log;
 
-pub mod compress;
 pub mod downstream;
+pub mod files;
 pub mod upstream;
 
 pub mod proxy;

@@ -77,6 +77,12 @@ pub enum Kind {
     ClientGone,
     /// The request has passed weir too often.
     ProxyLoopDetected,
+    /// There is no file for the path.
+    FileNotFound,
+    /// The file may not be read.
+    FileForbidden,
+    /// The disk fails, or does not respond.
+    FileUnreadable,
     /// The process is stopping.
     ShuttingDown,
     /// Internal error of weir.
@@ -110,6 +116,9 @@ impl Kind {
             Self::WriteTimeout => "write_timeout",
             Self::ClientGone => "client_gone",
             Self::ProxyLoopDetected => "proxy_loop_detected",
+            Self::FileNotFound => "file_not_found",
+            Self::FileForbidden => "file_forbidden",
+            Self::FileUnreadable => "file_unreadable",
             Self::ShuttingDown => "destination_unavailable",
             Self::ProxyInternalError => "proxy_internal_error",
         }
@@ -119,7 +128,8 @@ impl Kind {
     #[must_use]
     pub fn status(self) -> StatusCode {
         let code = match self {
-            Self::NoRoute => 404,
+            Self::NoRoute | Self::FileNotFound => 404,
+            Self::FileForbidden => 403,
             Self::MethodNotAllowed => 405,
             Self::HttpRequestError => 400,
             Self::TargetTooLong => 414,
@@ -130,7 +140,7 @@ impl Kind {
             Self::ClientGone => 499,
             Self::ShuttingDown => 503,
             Self::ConnectionTimeout | Self::ConnectionReadTimeout => 504,
-            Self::ProxyInternalError => 500,
+            Self::FileUnreadable | Self::ProxyInternalError => 500,
             Self::ProxyLoopDetected => 508,
             Self::DnsError
             | Self::ConnectionRefused
@@ -158,6 +168,9 @@ impl Kind {
             | Self::WriteTimeout
             | Self::ClientGone => Side::Client,
             Self::NoRoute
+            | Self::FileNotFound
+            | Self::FileForbidden
+            | Self::FileUnreadable
             | Self::ShuttingDown
             | Self::ProxyLoopDetected
             | Self::ProxyInternalError => Side::Proxy,
