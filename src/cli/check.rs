@@ -70,6 +70,7 @@ fn summary(name: &str, loaded: &Loaded) -> String {
             Action::Forward(index) => config.upstreams[*index].name.to_string(),
             Action::Redirect(redirect) => format!("redirects, {}", redirect.status.as_u16()),
             Action::Respond(respond) => format!("responds, {}", respond.status.as_u16()),
+            Action::Files(files) => format!("files of {}", files.root.display()),
             Action::Close => "closes".to_owned(),
         };
         let zones: Vec<&str> =

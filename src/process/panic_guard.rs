@@ -10,8 +10,6 @@ use std::{
     task::Poll,
 };
 
-use http_body_util::Either;
-
 use crate::{
     downstream::request_channel::RequestChannel,
     http::{
@@ -23,7 +21,7 @@ use crate::{
     proxy::{
         reply,
         stop::Closed,
-        to_client::{ResponseBody, set_date},
+        to_client::{ResponseBody, own, set_date},
     },
 };
 
@@ -51,8 +49,7 @@ pub async fn guarded(
 
 fn internal_error(line: &RequestChannel) -> Response<LoggedBody<ResponseBody>> {
     let error = Error::new(Kind::ProxyInternalError, "internal error");
-    let mut answer =
-        reply::failure(&error, None).map(|body| LoggedBody::unlogged(Either::Left(body)));
+    let mut answer = own(reply::failure(&error, None)).map(LoggedBody::unlogged);
     set_date(&mut answer.head.headers);
     if line.conn.is_some() {
         answer.head.headers.set_static(KnownName::Connection, "close");

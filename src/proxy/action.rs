@@ -11,17 +11,22 @@ use super::{
     header_edits::{EditContext, Edits, Template},
     reply,
 };
-use crate::http::{error::Error, known_name::KnownName, message::Response};
+use crate::{
+    files::settings::FilesSettings,
+    http::{error::Error, known_name::KnownName, message::Response},
+};
 
-/// Action of a route; `U` is an upstream or its index.
+/// Action of a route; `U` is an upstream or its index, `F` the files or their settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action<U> {
+pub enum Action<U, F = FilesSettings> {
     /// The request is forwarded.
     Forward(U),
     /// The client is sent elsewhere.
     Redirect(Redirect),
     /// weir responds itself.
     Respond(Respond),
+    /// weir responds with a file.
+    Files(F),
     /// The connection is closed without a response.
     Close,
 }
@@ -46,12 +51,12 @@ pub struct Respond {
     pub headers: Edits,
 }
 
-impl<U> Action<U> {
+impl<U, F> Action<U, F> {
     /// Upstream of the action, if it forwards.
     pub fn upstream(&self) -> Option<&U> {
         match self {
             Self::Forward(upstream) => Some(upstream),
-            Self::Redirect(_) | Self::Respond(_) | Self::Close => None,
+            Self::Redirect(_) | Self::Respond(_) | Self::Files(_) | Self::Close => None,
         }
     }
 
@@ -61,18 +66,26 @@ impl<U> Action<U> {
         match self {
             Self::Close => true,
             Self::Respond(respond) => respond.status.as_u16() >= 400,
-            Self::Forward(_) | Self::Redirect(_) => false,
+            Self::Forward(_) | Self::Redirect(_) | Self::Files(_) => false,
         }
     }
 
-    /// Returns the same action with the upstream that `find` returns.
-    pub fn map<V>(&self, find: impl FnOnce(&U) -> V) -> Action<V> {
-        match self {
+    /// Returns the same action with the upstream that `find` returns, or the files that `open` opens.
+    ///
+    /// # Errors
+    /// That of `open`.
+    pub fn try_map<V, G, E>(
+        &self,
+        find: impl FnOnce(&U) -> V,
+        open: impl FnOnce(&F) -> Result<G, E>,
+    ) -> Result<Action<V, G>, E> {
+        Ok(match self {
             Self::Forward(upstream) => Action::Forward(find(upstream)),
             Self::Redirect(redirect) => Action::Redirect(redirect.clone()),
             Self::Respond(respond) => Action::Respond(respond.clone()),
+            Self::Files(files) => Action::Files(open(files)?),
             Self::Close => Action::Close,
-        }
+        })
     }
 }
 

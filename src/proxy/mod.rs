@@ -15,7 +15,7 @@ use self::{
     route::{PathMatching, RouteTable},
     served_route::Route,
     stop::{Closed, Stop, attribute_failure, rescue},
-    to_client::{ResponseBody, leave_body, passed_on, set_date},
+    to_client::{OwnBody, ResponseBody, leave_body, own, passed_on, set_date},
     to_upstream::{crossing, default_authority, edited, facts},
 };
 use crate::{
@@ -59,6 +59,7 @@ pub mod reply;
 pub mod rewrite;
 pub mod route;
 mod routing;
+mod serve_files;
 pub mod served_route;
 pub mod stop;
 pub mod to_client;
@@ -126,8 +127,7 @@ impl Proxy {
             Err(stop) => {
                 let answer = rescue(stop, head.headers.get(KnownName::Accept), &mut record)?;
                 let grpc = line.conn.is_none() && is_grpc(&head.headers);
-                if grpc { reply::grpc(answer, record.key_fault()) } else { answer }
-                    .map(Either::Left)
+                own(if grpc { reply::grpc(answer, record.key_fault()) } else { answer })
             }
         };
         record.settle(response.head.status);
@@ -156,10 +156,10 @@ impl Proxy {
         let target = Target::of(head, &visit.peer.last_host)?;
         record.entry.host = Some(Rc::clone(&target.host));
         if let Some(answer) = self.respond_locally(head, &target)? {
-            return Ok(answer.map(Either::Left));
+            return Ok(own(answer));
         }
         if let Some(answer) = elsewhere(&target, &visit.peer.transport)? {
-            return Ok(answer.map(Either::Left));
+            return Ok(own(answer));
         }
         let trusted = self.trust.is_trusted(visit.peer.address);
         if trusted {
@@ -176,7 +176,10 @@ impl Proxy {
         self.admit(&route, &subject, visit, record).await?;
         let Action::Forward(upstream) = &route.action else {
             let facts = facts(&target, &route, visit, record);
-            return respond_itself(&route, facts.of_target(rewritten.as_deref()));
+            let facts = facts.of_target(rewritten.as_deref());
+            // Boxed, so that a request that is forwarded has no memory for it.
+            let response = Box::pin(self.respond_itself(&route, head, &path, &facts)).await?;
+            return Ok(response.map(Either::Left));
         };
 
         let mut body = visit.body.take().unwrap_or_default();
@@ -227,6 +230,24 @@ impl Proxy {
         collected.map_err(|error| attribute_failure(error, &visit.upload))
     }
 
+    /// Response of an action that needs no upstream.
+    async fn respond_itself(
+        &self,
+        route: &Route,
+        head: &RequestParts,
+        path: &str,
+        facts: &EditContext<'_>,
+    ) -> Result<Response<OwnBody>, Stop> {
+        let mut response = match &route.action {
+            Action::Redirect(redirect) => redirect.response(facts)?,
+            Action::Respond(respond) => respond.response(facts)?,
+            Action::Files(files) => return self.serve_file(files, route, head, path, facts).await,
+            Action::Close | Action::Forward(_) => return Err(Stop::Closed),
+        };
+        route.response_edits.apply(&mut response.head.headers, facts)?;
+        Ok(response.map(Either::Left))
+    }
+
     /// Takes over the client address and request id that a trusted proxy sent.
     ///
     /// # Errors
@@ -242,17 +263,6 @@ impl Proxy {
         })?;
         Ok(())
     }
-}
-
-/// Response of an action that needs no upstream.
-fn respond_itself(route: &Route, facts: EditContext<'_>) -> Result<Response<ResponseBody>, Stop> {
-    let mut response = match &route.action {
-        Action::Redirect(redirect) => redirect.response(&facts)?,
-        Action::Respond(respond) => respond.response(&facts)?,
-        Action::Close | Action::Forward(_) => return Err(Stop::Closed),
-    };
-    route.response_edits.apply(&mut response.head.headers, &facts)?;
-    Ok(response.map(Either::Left))
 }
 
 /// Refuses, before it is charged or waits, a request whose head alone is wrong; returns the

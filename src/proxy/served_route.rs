@@ -11,6 +11,7 @@ use super::{
 use crate::{
     compress::negotiate::Coding,
     downstream::upload::RequestBody,
+    files::FileServer,
     http::{error::Error, header_list::HeaderList, target::Target},
     limit::{Gate, Mode, Part, Rule, Subject},
     upstream::{Upstream, settings::UpstreamSettings},
@@ -27,7 +28,7 @@ pub struct Route {
     /// Header fields that the rules count by.
     pub counted: Vec<HeaderName>,
     /// Action, after the limits.
-    pub action: Action<Rc<Upstream<RequestBody>>>,
+    pub action: Action<Rc<Upstream<RequestBody>>, FileServer>,
     /// Change of the path that is forwarded.
     pub rewrite: Option<Box<Rewrite>>,
     /// Form of rejects.

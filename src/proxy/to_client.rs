@@ -8,6 +8,7 @@ use super::{context::RequestContext, upgrade::agreed};
 use crate::{
     compress::body::Coded,
     downstream::upload::RequestBody,
+    files::body::FileBody,
     http::{
         error::Error,
         fields::{prepare_response, write_upgrade},
@@ -20,7 +21,15 @@ use crate::{
 };
 
 /// Response body: weir's own, or an upstream's.
-pub type ResponseBody = Either<Full<Bytes>, Coded<Box<UpstreamBody<RequestBody>>>>;
+pub type ResponseBody = Either<OwnBody, Coded<Box<UpstreamBody<RequestBody>>>>;
+
+/// Response body of weir's own: a few bytes, or a file.
+pub type OwnBody = Either<Full<Bytes>, Box<Coded<FileBody>>>;
+
+/// Response of weir's own as it goes to the client.
+pub fn own(response: Response<Full<Bytes>>) -> Response<ResponseBody> {
+    response.map(|body| Either::Left(Either::Left(body)))
+}
 
 /// Response of an endpoint as it goes to the client.
 pub fn passed_on(

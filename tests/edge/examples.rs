@@ -510,6 +510,36 @@ async fn minimal() {
     .await;
 }
 
+/// A page for every path but those of assets, which are there or not.
+#[tokio::test(start_paused = true)]
+async fn static_site() {
+    on_edge_of(example("static-site"), |edge| async move {
+        for (path, expected, policy, content) in [
+            ("/", 200, "no-cache", "<!doctype html>"),
+            ("/users/7", 200, "no-cache", "<!doctype html>"),
+            ("/assets/app.js", 200, "public, max-age=31536000, immutable", "document."),
+            ("/assets/none.js", 404, "no-store", "{"),
+            ("/api/x", 200, "", "ok"),
+        ] {
+            let response = ask(&edge, "192.0.2.1", &format!("GET {path}"), &["host: a"]).await;
+            assert_eq!(status(&response), expected, "{path}: {response}");
+            let (head, body) = response.split_once("\r\n\r\n").expect("a head");
+            assert!(body.starts_with(content), "{path}: {body}");
+            let field = format!("cache-control: {policy}\r\n");
+            assert_eq!(
+                format!("{head}\r\n").contains(&field),
+                !policy.is_empty(),
+                "{path}: {head}"
+            );
+        }
+        let fields = ["host: a", "accept-encoding: gzip"];
+        let response = ask(&edge, "192.0.2.1", "HEAD /assets/app.js", &fields).await;
+        assert!(response.contains("content-encoding: gzip\r\n"), "{response}");
+        assert_eq!(edge.seen.borrow().len(), 1);
+    })
+    .await;
+}
+
 /// Pages are compressed for who accepts it, and fields tell browsers what they may do with them.
 #[tokio::test(start_paused = true)]
 async fn pages() {

@@ -20,6 +20,7 @@ mod dns;
 mod encoder;
 mod examples;
 mod failure;
+mod files;
 mod forwarded;
 mod framing;
 mod framing_chunks;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::{
-    address, collector::Collector, edits, location::Location, names::Names, upstream::inline,
+    address, collector::Collector, edits, files, location::Location, names::Names, upstream::inline,
 };
 use crate::{
     config::{
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Keys that are actions, in the order of their description.
-const ACTIONS: [&str; 4] = ["upstream", "redirect", "respond", "close"];
+const ACTIONS: [&str; 5] = ["upstream", "redirect", "respond", "files", "close"];
 
 /// Limit on the file of a response, in bytes: it stays in memory.
 const MAX_BODY_FILE: u64 = 1024 * 1024;
@@ -55,12 +55,15 @@ pub fn action(
         (Some("respond"), RouteSpec { respond: Some(written), .. }) => {
             Some(Action::Respond(respond(judge, spot.key("respond"), written)))
         }
+        (Some("files"), RouteSpec { files: Some(written), .. }) => {
+            Some(Action::Files(files::files(judge, spot.key("files"), written)))
+        }
         (Some("close"), _) => Some(Action::Close),
         // A key whose value was removed has been reported.
         (Some(_), _) => None,
         (None, _) => {
             let hint = "add it, like `upstream: http://127.0.0.1:8000`, or another action: \
-                `redirect`, `respond`, `close`";
+                `redirect`, `respond`, `files`, `close`";
             judge.refuse_at(spot.first(), hinted("an entry of `routes` has no `upstream`", hint));
             None
         }

@@ -25,10 +25,12 @@ use crate::{
 
 pub mod action;
 pub mod address;
+pub mod codings;
 pub mod collector;
 pub mod concurrency;
 pub mod condition;
 pub mod edits;
+pub mod files;
 pub mod listener;
 pub mod location;
 pub mod log;

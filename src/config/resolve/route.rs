@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    action, collector::Collector, concurrency, condition, edits, location::Location, names::Names,
-    pattern::patterns, reject, rewrite,
+    action, codings::codings, collector::Collector, concurrency, condition, edits,
+    location::Location, names::Names, pattern::patterns, reject, rewrite,
 };
 use crate::{
-    compress::negotiate::Coding,
     config::{
         nearest,
         schema::{LimitSpec, RouteSpec},
@@ -61,21 +60,8 @@ pub fn route(
             &route.response.headers,
             Message::Response,
         ),
-        compress: compress(judge, response.key("compress"), &route.response.compress),
+        compress: codings(judge, response.key("compress"), &route.response.compress),
     }
-}
-
-fn compress(judge: &mut Collector<'_>, spot: Location<'_>, written: &[Coding]) -> Vec<Coding> {
-    let mut codings = Vec::new();
-    for (index, coding) in written.iter().copied().enumerate() {
-        if codings.contains(&coding) {
-            let hint = "keep one of them; the first one counts";
-            let message = format!("`{}` is listed twice", coding.name());
-            judge.refuse(spot.item(index), hinted(message, hint));
-        }
-        codings.push(coding);
-    }
-    codings
 }
 
 fn limits(

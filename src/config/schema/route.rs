@@ -10,6 +10,7 @@ use super::{
     amount::Amount,
     concurrency::ConcurrentSpec,
     condition::ConditionSpec,
+    files::FilesSpec,
 };
 use crate::compress::negotiate::Coding;
 
@@ -54,7 +55,7 @@ pub struct RouteSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub methods: Option<Vec<String>>,
     /// Action: requests are forwarded to the upstream of this name, or to `http://host:port`. A route
-    /// has exactly one action: `upstream`, `redirect`, `respond` or `close` (nginx: `proxy_pass`).
+    /// has exactly one action: `upstream`, `redirect`, `respond`, `files` or `close` (nginx: `proxy_pass`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
     /// Action: the client is sent elsewhere (nginx: `return 301`).
@@ -63,6 +64,9 @@ pub struct RouteSpec {
     /// Action: weir responds itself (nginx: `return 200`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub respond: Option<RespondSpec>,
+    /// Action: weir responds with files of a directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<FilesSpec>,
     /// Action: the connection is closed without a response, and 444 is logged (nginx: `return 444`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub close: bool,
@@ -197,7 +201,8 @@ impl Default for RequestSpec {
 pub struct ResponseSpec {
     /// Codings that clients may get, in order of preference (nginx: `gzip`, `brotli`).
     pub compress: Vec<Coding>,
-    /// Edits of the fields of responses: those of an upstream, `redirect` and `respond`.
+    /// Edits of the fields of responses: those of an upstream, `redirect`,
+    /// `respond` and `files`.
     pub headers: HeadersSpec,
 }
 

@@ -6,6 +6,7 @@ use super::shared::Shared;
 use crate::{
     config::{ConcurrencyConfig, RouteConfig},
     downstream::{settings::HeaderLimits, upload::RequestBody},
+    files::{FileServer, blocking::BlockingReads, root::RootError},
     http::{condition::RuleScope, fields::further_claim, request_id::RequestIds},
     limit::{ConcurrencyZone, Gate, MAX_RULES, Rule, Zone, rule::RuleError},
     log::{access::AccessLogger, gateway::Watch},
@@ -31,6 +32,14 @@ pub enum BuildError {
         route: Arc<str>,
         /// Error of the rule.
         source: RuleError,
+    },
+    /// A directory of files cannot be opened.
+    #[error("route `{route}`: {source}")]
+    Files {
+        /// Name of the route.
+        route: Arc<str>,
+        /// Error of the directory.
+        source: RootError,
     },
     /// There is no timer for parked requests.
     #[error("cannot create a timer: {0}")]
@@ -63,15 +72,18 @@ pub struct ActiveConfig {
     pub doors: Arc<ListenerMap>,
     /// Limits on the heads of requests.
     pub limits: HeaderLimits,
+    /// Permits to read files.
+    reads: BlockingReads,
 }
 
 impl ActiveConfig {
     /// Builds the state. What stays of the one before is taken over: upstreams with the same group
-    /// of endpoints keep their connections, and the permits of encoders and the memory of collected
-    /// bodies stay limits of the worker.
+    /// of endpoints keep their connections, and the permits of encoders and of reads and the memory
+    /// of collected bodies stay limits of the worker.
     ///
     /// # Errors
-    /// When a rule cannot be counted, which a checked configuration rules out.
+    /// When a directory of files cannot be opened any more, or a rule cannot be counted, which a
+    /// checked configuration rules out.
     pub fn of(
         shared: &Shared,
         alarm: &Rc<CoarseTimer>,
@@ -89,6 +101,7 @@ impl ActiveConfig {
             same.map_or_else(|| Rc::new(Upstream::new(group, &shared.connector, alarm)), Rc::clone)
         };
         let upstreams: Vec<_> = shared.upstreams.iter().map(upstream).collect();
+        let reads = before.map(|before| before.reads.clone()).unwrap_or_default();
         let (mut routes, mut scopes) = (Vec::with_capacity(config.routes.len()), Vec::new());
         for route in &config.routes {
             let gate = gate(route, &shared.zones, &mut scopes)?;
@@ -97,7 +110,16 @@ impl ActiveConfig {
                 name: Arc::clone(&route.name),
                 counted: counted_by(&gate, &concurrency),
                 gate,
-                action: route.action.map(|index| Rc::clone(&upstreams[*index])),
+                action: route
+                    .action
+                    .try_map(
+                        |index| Rc::clone(&upstreams[*index]),
+                        |files| FileServer::open(files, &reads, alarm),
+                    )
+                    .map_err(|source| BuildError::Files {
+                        route: Arc::clone(&route.name),
+                        source,
+                    })?,
                 concurrency,
                 reject: Reject::new(route.reject.clone(), route.limits.len()),
                 rewrite: route.rewrite.clone().map(Box::new),
@@ -133,6 +155,7 @@ impl ActiveConfig {
             upstreams,
             doors: Arc::clone(&shared.doors),
             limits: config.header_limits,
+            reads,
         })
     }
 }

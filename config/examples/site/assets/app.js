@@ -1,0 +1,1 @@
+document.querySelector("#place").textContent = location.pathname;
