@@ -141,7 +141,7 @@ const PLACES: &[Context] = &[Server, Location];
 const ACTION: &[Context] = &[Location, If, Except];
 const ACCESS: &[Context] = &[Http, Server, Location, If, Except];
 
-const FILES: &str = "weir serves no files: run a file server and name it as an upstream";
+const UPLOADS: &str = "weir writes no files: run a file server and name it as an upstream";
 const NETWORKS: &str =
     "use the firewall; `exempt: [ NETWORK ]` on a zone only exempts networks from its limit";
 const AUTHENTICATION: &str = "authenticate in the application, or in a proxy between weir and it";
@@ -184,12 +184,21 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
          own responses have none",
     ),
     row(
-        "add_trailer, expires, etag, if_modified_since",
+        "expires",
         ALL,
-        Unsupported,
-        NONE,
-        "set `cache-control` with `response.headers.set`",
+        Noted,
+        ["files: { cache_control: no-cache }", "the route"],
+        "without the field `Expires`; of an upstream's responses set `cache-control` with \
+         `response.headers.set`",
     ),
+    row(
+        "etag, if_modified_since",
+        ALL,
+        Dropped,
+        NONE,
+        "files have both validators, and `If-Modified-Since` counts where it is later too",
+    ),
+    row("add_trailer", ALL, Unsupported, NONE, "trailers of the upstream are forwarded"),
     row(
         "addition_types, add_before_body, add_after_body, image_filter, mp4, flv, slice, ssi, \
          ssi_types, sub_filter, sub_filter_last_modified, sub_filter_once, sub_filter_types, \
@@ -206,7 +215,7 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
         ALL,
         Dropped,
         NONE,
-        "weir serves no files",
+        "files are read on threads, and none is kept open",
     ),
     row(
         "access_by_lua_block, access_by_lua_file, body_filter_by_lua_block, \
@@ -219,13 +228,50 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
         "weir runs no scripts",
     ),
     row(
-        "alias, root, index, try_files, autoindex, autoindex_exact_size, autoindex_format, \
-         autoindex_localtime, random_index, gzip_static, brotli_static, disable_symlinks",
+        "root",
+        ALL,
+        Noted,
+        ["files: { root: /srv/www }", "the route"],
+        "nothing outside of it and no name with a dot at its beginning is found; closed where an \
+         expression of the server could keep files from clients",
+    ),
+    row(
+        "alias",
+        ALL,
+        Noted,
+        ["files: { root: /srv/www }", "the route"],
+        "with `rewrite: { strip_prefix: /static }`",
+    ),
+    row(
+        "index",
+        ALL,
+        Carried,
+        ["files: { root: /srv/www, index: [ index.html ] }", "the route"],
+        "names of files; a directory without one gets 403",
+    ),
+    row(
+        "try_files",
+        ALL,
+        Carried,
+        ["files: { root: /srv/www, fallback: /index.html }", "the route"],
+        "`$uri $uri/ =404` and `$uri $uri/ /FILE`; where it ends in `@name`, that upstream gets \
+         every request",
+    ),
+    row(
+        "gzip_static, brotli_static",
+        ALL,
+        Carried,
+        ["files: { root: /srv/www, precompressed: [ br, gzip ] }", "the route"],
+        "the file itself must be there too",
+    ),
+    row(
+        "autoindex, autoindex_exact_size, autoindex_format, autoindex_localtime, random_index",
         ALL,
         Unsupported,
         NONE,
-        FILES,
+        "weir lists no directory",
     ),
+    row("disable_symlinks", ALL, Dropped, NONE, "no link leads out of the directory"),
     row("allow, deny, satisfy", ACCESS, Unsupported, NONE, NETWORKS),
     row(
         "auth_basic, auth_basic_user_file, auth_request, auth_request_set, auth_jwt, \
@@ -302,7 +348,7 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
         NONE,
         "weir runs in the foreground as the user who starts it",
     ),
-    row("dav_access, dav_methods, create_full_put_path", ALL, Unsupported, NONE, FILES),
+    row("dav_access, dav_methods, create_full_put_path", ALL, Unsupported, NONE, UPLOADS),
     row(
         "error_log",
         ANYWHERE,
@@ -901,7 +947,7 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
         "an upstream has endpoints, a balance and health",
     ),
     row("stub_status", PLACES, Unsupported, NONE, "the access log has every number"),
-    row("types, types_hash", ALL, Dropped, NONE, FILES),
+    row("types, types_hash", ALL, Dropped, NONE, "types of files go by the endings of their names"),
     row(
         "upstream",
         HTTP,

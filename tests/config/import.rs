@@ -60,6 +60,8 @@ fn loaded(name: &str, yaml: &str) -> Loaded {
             text if text.starts_with("client_ca: ") => {
                 format!("{}client_ca: tests/certificates/a.pem", &line[..6])
             }
+            // No machine has the directories of the file.
+            text if text.starts_with("root: ") => format!("{}root: src", &line[..6]),
             _ => line.to_owned(),
         };
         whole += &format!("{line}\n");
@@ -121,6 +123,62 @@ fn every_directive_of_a_file_has_one_line() {
             let is_said = note.treatment == Treatment::Carried || !note.reason.is_empty();
             assert!(is_said, "{name}: no reason for {note}");
         }
+    }
+}
+
+/// A file that nginx keeps to itself, or runs, is not sent.
+#[test]
+fn files_beside_scripts_are_closed() {
+    let import = |server: &str| imported(&format!("server {{ listen 80; {server} }}")).yaml;
+    assert!(import("root /srv; location / { }").contains("root: /srv"));
+    for server in [
+        "root /srv; location / { } location ~ \\.php$ { fastcgi_pass app:9000; }",
+        "root /srv; location / { } location ~* \\.(sql|bak)$ { deny all; }",
+        "root /srv; location / { location ~ /private/ { return 404; } }",
+        "root /srv; location / { if ($arg_key != x) { return 403; } }",
+        "root /srv; location / { index index.php; }",
+        "root /srv; location / { try_files $uri /index.php; }",
+        "root /srv; location / { try_files $uri $uri/ /index.php?$args; }",
+        "root /srv; location / { content_by_lua_block { ngx.say(1) } }",
+        "root /srv; location / { secure_link $arg_md5; }",
+        "root /srv; location / { deny all; }",
+        "root /srv; location / { internal; }",
+        "root /srv; location / { rewrite ^/a /b; }",
+        "root /srv/$host; location / { }",
+        "root html; location / { }",
+        "root /; location / { }",
+        "location /a/ { alias /srv/b; }",
+        "location = /a { alias /srv/b; }",
+        "location / { }",
+    ] {
+        let yaml = import(server);
+        assert!(!yaml.contains(" root: "), "{server}\n{yaml}");
+    }
+}
+
+/// The fallback of nginx goes through the locations again.
+#[test]
+fn fallback_is_carried_where_nginx_finds_the_same_file() {
+    let import = |server: &str| imported(&format!("server {{ listen 80; {server} }}")).yaml;
+    for (server, fallback) in [
+        ("root /srv; location / { try_files $uri /i.html; }", Some("/i.html")),
+        ("root /srv; location /a { try_files $uri $uri/ /i.html; }", Some("/i.html")),
+        ("root /srv; location /a { try_files $uri /i.html; } location / { }", Some("/i.html")),
+        ("root /srv; location /a { root /x; try_files $uri /i.html; } location / { }", None),
+        (
+            "root /srv; location /a { try_files $uri /i.html; } location / { proxy_pass http://b; }",
+            None,
+        ),
+        (
+            "root /srv; location / { try_files $uri /i.html; } location = /i.html { return 403; }",
+            None,
+        ),
+        ("location /a/ { alias /srv/b/; try_files $uri /a/i.html; }", Some("/i.html")),
+        ("location /a/ { alias /srv/b/; try_files $uri /i.html; }", None),
+    ] {
+        let yaml = import(server);
+        let found = yaml.lines().find_map(|line| line.trim().strip_prefix("fallback: "));
+        assert_eq!(found, fallback, "{server}\n{yaml}");
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     amounts::{size, size_bytes},
     fields::{self, FieldPlace},
     levels::Level,
-    plan::RoutePlan,
+    plan::{FilesPlan, RoutePlan},
     targets::{LocationAction, action},
     translation::{NginxServer, Translation},
     tree::Directive,
@@ -69,7 +69,7 @@ impl<'s, 'a> Scope<'s, 'a> {
         }
         let mut route = self.route(state, route, &level, Some(location));
         if route.is_closed {
-            if !route.is_exact && !split(location).1.ends_with('/') {
+            if !route.is_exact && !location.modifier_and_path().1.ends_with('/') {
                 // nginx compares letters, and protects `/admin.php` by `location /admin`.
                 let change =
                     format!("not closed: `{}x` and the like take other routes", route.path);
@@ -84,7 +84,7 @@ impl<'s, 'a> Scope<'s, 'a> {
 
     /// Path of a location; none if no route can have it.
     fn pattern(&self, state: &mut Translation<'_>, location: &'a Directive) -> Option<RoutePlan> {
-        let (kind, text) = split(location);
+        let (kind, text) = location.modifier_and_path();
         let mut route =
             RoutePlan { path: text.to_owned(), is_exact: kind == "=", ..RoutePlan::default() };
         let form = match kind {
@@ -109,8 +109,9 @@ impl<'s, 'a> Scope<'s, 'a> {
         }
         // Of `//` nothing would be left.
         let bare = text.strip_suffix('/').filter(|bare| !bare.is_empty() && !bare.ends_with('/'));
-        let is_taken =
-            |bare: &str| self.server.locations.iter().any(|other| split(other).1 == bare);
+        let is_taken = |bare: &str| {
+            self.server.locations.iter().any(|other| other.modifier_and_path().1 == bare)
+        };
         state.notes.carry(location);
         if let Some(bare) = bare.filter(|bare| !route.is_exact && !is_taken(bare)) {
             bare.clone_into(&mut route.path);
@@ -155,6 +156,7 @@ impl<'s, 'a> Scope<'s, 'a> {
         }
         let (target, level_of_target) = match action(state, level, self.server, location) {
             LocationAction::Forward { target, level } => (target, level),
+            LocationAction::Files(files) => return self.files(state, route, level, files),
             LocationAction::None(reason) => return closed(route, &reason),
         };
         // A named location has rules of its own.
@@ -185,6 +187,28 @@ impl<'s, 'a> Scope<'s, 'a> {
             state.notes.tell(target.directive, Treatment::Noted, change.clone());
             route.remarks.add(change);
         }
+        without(level, &mut route);
+        route
+    }
+
+    /// Plans a route that serves files.
+    fn files(
+        &self,
+        state: &mut Translation<'a>,
+        mut route: RoutePlan,
+        level: &Rc<Level<'a>>,
+        mut files: FilesPlan,
+    ) -> RoutePlan {
+        rules(state, level, &mut route);
+        self.settings(state, level, &mut route);
+        let (server_name, port) = (&*self.server_name, &*self.port);
+        let place = FieldPlace { level, authority: "", server_name, port };
+        fields::of_responses(state, place, "proxy", &mut route);
+        let policy = route.set_response.remove("cache-control");
+        // nginx sends both, and two fields are one list.
+        let policies: Vec<_> = files.cache_control.take().into_iter().chain(policy).collect();
+        files.cache_control = (!policies.is_empty()).then(|| policies.join(", "));
+        route.files = Some(files);
         without(level, &mut route);
         route
     }
@@ -233,14 +257,4 @@ fn without(level: &Level<'_>, route: &mut RoutePlan) {
             }
         }
     }
-}
-
-/// Modifier and text of a location: `= /a`, `^~ /a`, `~ a`, `/a`, and the same without the space.
-fn split(location: &Directive) -> (&str, &str) {
-    if let [kind, text, ..] = &location.args[..] {
-        return (kind, text);
-    }
-    let text = location.arg(0);
-    let kinds = ["=", "^~", "~*", "~", "@"];
-    kinds.iter().find_map(|kind| Some((*kind, text.strip_prefix(kind)?))).unwrap_or(("", text))
 }

@@ -31,6 +31,7 @@ pub mod routes;
 pub mod scalar;
 pub mod settings;
 pub mod sockets;
+pub mod static_files;
 pub mod targets;
 pub mod translation;
 pub mod tree;

@@ -180,6 +180,23 @@ pub struct RulePlan {
     pub origin: String,
 }
 
+/// Files of a route.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FilesPlan {
+    /// Directory.
+    pub root: String,
+    /// Names that stand for a directory; empty for the default.
+    pub index: Vec<String>,
+    /// File for paths without one.
+    pub fallback: Option<String>,
+    /// Codings of files beside the file.
+    pub precompressed: Vec<&'static str>,
+    /// `Cache-Control`.
+    pub cache_control: Option<String>,
+    /// Beginning of the path that is no part of a name.
+    pub strip_prefix: Option<String>,
+}
+
 /// Route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoutePlan {
@@ -193,6 +210,8 @@ pub struct RoutePlan {
     pub methods: Vec<String>,
     /// Upstream, by its name or its URL.
     pub upstream: String,
+    /// Files in place of an upstream.
+    pub files: Option<FilesPlan>,
     /// The route is closed: weir cannot do what nginx does there.
     pub is_closed: bool,
     /// Rules.

@@ -168,7 +168,11 @@ fn of_server<'a>(
         scope.location(state, location, &server.level);
     }
     let has_root = scope.found.iter().any(|(_, route)| route.path == "/" && !route.is_exact);
-    if !has_root {
+    if !has_root && server.level.one("root").is_some() {
+        // Paths without a location are files of the server.
+        let route = scope.route(state, root, &server.level, None);
+        scope.found.push((None, route));
+    } else if !has_root {
         scope.found.push((None, closed(root, "the server has no `location /` that is forwarded")));
     }
     scope.found

@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use super::{
     levels::Level,
-    plan::RoutePlan,
+    plan::{FilesPlan, RoutePlan},
+    static_files,
     translation::{NginxServer, Translation},
     tree::Directive,
     upstreams::ProxyTarget,
@@ -30,6 +31,8 @@ pub enum LocationAction<'a> {
         /// With these directives: those of a named location where `try_files` ends in one.
         level: Rc<Level<'a>>,
     },
+    /// It serves files.
+    Files(FilesPlan),
     /// Something that weir cannot do.
     None(String),
 }
@@ -109,11 +112,16 @@ pub fn action<'a>(
             return LocationAction::None(format!("weir speaks HTTP, and no `{name}`"));
         }
     }
-    let reason = match level.own("rewrite").is_empty() {
-        true => "weir serves no files",
-        false => "weir rewrites no paths",
-    };
-    named(state, level, server).unwrap_or_else(|| LocationAction::None(reason.to_owned()))
+    if let Some(action) = named(state, level, server) {
+        return action;
+    }
+    if !level.own("rewrite").is_empty() {
+        return LocationAction::None("weir rewrites no paths".to_owned());
+    }
+    match static_files::files(state, level, server, location) {
+        Ok(files) => LocationAction::Files(files),
+        Err(reason) => LocationAction::None(reason),
+    }
 }
 
 /// LocationAction of the named location in which `try_files` ends: the files before it are not there, so
@@ -130,7 +138,7 @@ fn named<'a>(
     let passes = ["proxy_pass", "grpc_pass"];
     let pass = passes.iter().find_map(|name| inside.own(name).first().copied())?;
     let mut target = target(state, pass, &inside, None).ok()?;
-    let change = format!("every request goes to `{name}`, since weir serves no files");
+    let change = format!("every request goes to `{name}`, without a look for a file");
     state.notes.refuse(try_files, change.clone());
     state.notes.tell(location, Treatment::Noted, "its upstream gets every request");
     target.changes.push(change);

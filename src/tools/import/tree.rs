@@ -55,6 +55,19 @@ impl Directive {
         self.children().iter().filter(move |child| child.name == name)
     }
 
+    /// Modifier and path of a `location`: `= /a`, `^~ /a`, `~ a`, `/a`, and the same without the
+    /// space.
+    #[must_use]
+    pub fn modifier_and_path(&self) -> (&str, &str) {
+        if let [kind, text, ..] = &self.args[..] {
+            return (kind, text);
+        }
+        let text = self.arg(0);
+        let kinds = ["=", "^~", "~*", "~", "@"];
+        let found = kinds.iter().find_map(|kind| Some((*kind, text.strip_prefix(kind)?)));
+        found.unwrap_or(("", text))
+    }
+
     /// The directive on one line, cut where it is long.
     #[must_use]
     pub fn text(&self) -> String {

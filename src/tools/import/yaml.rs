@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    plan::{ImportPlan, ListenerPlan, Remarks, RoutePlan, UpstreamPlan, ZonePlan},
+    plan::{FilesPlan, ImportPlan, ListenerPlan, Remarks, RoutePlan, UpstreamPlan, ZonePlan},
     scalar::{quoted, quoted_always},
     tree::one_line,
 };
@@ -164,7 +164,10 @@ impl Sheet {
             let methods: Vec<_> = route.methods.iter().map(|method| quoted(method)).collect();
             self.line(2, &format!("methods: [ {} ]", methods.join(", ")), "");
         }
-        self.line(2, &format!("upstream: {}", quoted(&route.upstream)), "");
+        match &route.files {
+            Some(files) => self.files(files),
+            None => self.line(2, &format!("upstream: {}", quoted(&route.upstream)), ""),
+        }
         if !route.limits.is_empty() {
             self.line(2, "limits:", "");
             for rule in &route.limits {
@@ -194,6 +197,27 @@ impl Sheet {
         let compress =
             (!codings.is_empty()).then(|| format!("compress: [ {} ]", codings.join(", ")));
         self.message("response", compress, &route.set_response, &route.remove_response);
+    }
+
+    fn files(&mut self, files: &FilesPlan) {
+        if let Some(prefix) = &files.strip_prefix {
+            self.line(2, &format!("rewrite: {{ strip_prefix: {} }}", quoted(prefix)), "");
+        }
+        self.line(2, "files:", "");
+        self.line(3, &format!("root: {}", quoted(&files.root)), "");
+        if !files.index.is_empty() {
+            let names: Vec<_> = files.index.iter().map(|name| quoted(name)).collect();
+            self.line(3, &format!("index: [ {} ]", names.join(", ")), "");
+        }
+        if let Some(fallback) = &files.fallback {
+            self.line(3, &format!("fallback: {}", quoted(fallback)), "");
+        }
+        if !files.precompressed.is_empty() {
+            self.line(3, &format!("precompressed: [ {} ]", files.precompressed.join(", ")), "");
+        }
+        if let Some(policy) = &files.cache_control {
+            self.line(3, &format!("cache_control: {}", quoted_always(policy)), "");
+        }
     }
 
     fn message(

@@ -7,12 +7,13 @@ use super::{
 };
 
 /// Fields that belong to a server or a connection, and not to what was asked for.
-const OWN_FIELDS: [&str; 10] = [
+const OWN_FIELDS: [&str; 11] = [
     "accept-ranges",
     "alt-svc",
     "connection",
     "content-length",
     "date",
+    "etag",
     "keep-alive",
     "proxy-status",
     "server",
