@@ -1,13 +1,13 @@
-//! Concurrency: requests under way by key, and the lines of those that wait for one to end.
+//! Concurrency: requests in progress by key, and the lines of those that wait for one to end.
 //!
-//! Guarantees: at most `max` requests of a key are under way by rules with that limit, and at most
+//! Guarantees: at most `max` requests of a key are in progress by rules with that limit, and at most
 //! `queue` of them wait, in order of arrival. A [`ConcurrencyPermit`] is given back exactly once,
 //! when it is dropped, however its request ends. A key is stored only while a request of it is
-//! under way or waits, so the memory is bounded by the number of requests.
+//! in progress or waits, so the memory is bounded by the number of requests.
 //!
 //! A rule of a zone may have another `max` than the next one. A waiting request is admitted as soon
-//! as fewer requests than *its* `max` are under way, and does not block those behind it whose `max`
-//! is larger. With one `max` for all, nobody overtakes: while a request waits, `max` are under way.
+//! as fewer requests than *its* `max` are in progress, and does not block those behind it whose `max`
+//! is larger. With one `max` for all, no request overtakes: while a request waits, `max` are in progress.
 
 use std::{
     collections::VecDeque,
@@ -46,13 +46,13 @@ pub struct ConcurrencySettings {
 /// Limit that a rule applies to a key of a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConcurrencyLimit {
-    /// Requests under way, at least 1.
+    /// Requests in progress, at least 1.
     pub max: u32,
     /// Requests that may wait.
     pub queue: u32,
 }
 
-/// Zone in use: counts the requests under way by a key.
+/// Zone in use: counts the requests in progress by a key.
 #[derive(Debug)]
 pub struct ConcurrencyZone {
     settings: ConcurrencySettings,
@@ -63,15 +63,15 @@ pub struct ConcurrencyZone {
 /// Outcome of an entry.
 #[derive(Debug)]
 pub enum Entered {
-    /// The request is under way.
+    /// The request is in progress.
     Now(ConcurrencyPermit),
     /// The request waits for another one to end.
     Waiting(ConcurrencyTicket),
-    /// Too many are under way, and too many wait.
+    /// Too many are in progress, and too many wait.
     Full,
 }
 
-/// Right of one request to be under way; given back on drop.
+/// Right of one request to be in progress; given back on drop.
 #[derive(Debug)]
 #[must_use = "dropping a permit ends the request it counts"]
 pub struct ConcurrencyPermit {
@@ -94,7 +94,7 @@ pub struct ConcurrencyTicket {
 #[derive(Debug)]
 struct Waiter {
     max: u32,
-    /// Set under the lock of the key: the request is counted as under way.
+    /// Set under the lock of the key: the request is counted as in progress.
     is_admitted: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
@@ -115,7 +115,7 @@ struct Keys {
 }
 
 impl ConcurrencyZone {
-    /// Creates a zone in which no request is under way.
+    /// Creates a zone in which no request is in progress.
     #[must_use]
     pub fn new(settings: ConcurrencySettings) -> Self {
         Self { settings, seed: Seed::random(), keys: Arc::new(Keys::new()) }
@@ -148,7 +148,7 @@ impl ConcurrencyZone {
         self.keys.enter(fingerprint, limit)
     }
 
-    /// Returns the number of keys that have requests under way or waiting.
+    /// Returns the number of keys that have requests in progress or waiting.
     #[must_use]
     pub fn keys(&self) -> usize {
         self.keys.stored.load(Ordering::Acquire)
@@ -176,7 +176,7 @@ impl Keys {
             }
         };
         let keys = Arc::clone(self);
-        // A key that is new here has none under way, so it never stays empty.
+        // A key that is new here has none in progress, so it never stays empty.
         if key.count < limit.max.max(1) {
             key.count += 1;
             return Entered::Now(ConcurrencyPermit { keys, fingerprint });
@@ -274,7 +274,7 @@ impl Drop for ConcurrencyTicket {
         }
         let waiter = &self.waiter;
         self.keys.change(self.fingerprint, |key| {
-            // It may have been admitted without having noticed it: then it is under way.
+            // It may have been admitted without having noticed it: then it is in progress.
             if waiter.is_admitted.load(Ordering::Acquire) {
                 key.count -= 1;
             } else {
@@ -314,7 +314,7 @@ mod tests {
     fn permit(entered: Entered) -> ConcurrencyPermit {
         match entered {
             Entered::Now(permit) => permit,
-            other => panic!("not under way: {other:?}"),
+            other => panic!("not in progress: {other:?}"),
         }
     }
 
@@ -390,9 +390,9 @@ mod tests {
         let mut behind = ticket(zone.enter(1, large));
         drop(first);
         assert!(is_admitted(&mut waits).is_none());
-        let behind = is_admitted(&mut behind).expect("two are under way");
+        let behind = is_admitted(&mut behind).expect("two are in progress");
         drop((second, third));
-        assert!(is_admitted(&mut waits).is_none(), "one is under way");
+        assert!(is_admitted(&mut waits).is_none(), "one is in progress");
         drop(behind);
         assert!(is_admitted(&mut waits).is_some());
     }
@@ -434,7 +434,7 @@ mod tests {
         assert!(zone.keys.by_key.capacity() <= 2 * KEPT_KEYS);
     }
 
-    /// Threads enter, wait and leave: never more than two are under way, and none is forgotten.
+    /// Threads enter, wait and leave: never more than two are in progress, and none is forgotten.
     #[test]
     fn no_thread_sees_more_under_way_than_the_limit() {
         let (zone, running) = (zone(), AtomicUsize::new(0));

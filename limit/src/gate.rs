@@ -11,7 +11,7 @@ use super::{
     line::Holder,
     millis::Millis,
     parked::Parked,
-    reserved::Reservation,
+    reservation::Reservation,
     rule::{Charge, Mode, Rule},
     verdict::{Decision, MAX_RULES, Reason, Verdict},
     zone::{Intent, Standing},

@@ -13,7 +13,7 @@ use super::{
     line::{Holder, Leaver, LineEntry},
     millis::Millis,
     rate::Rate,
-    reserved::Reservation,
+    reservation::Reservation,
     verdict::{Decision, Reason, Verdict},
     zone::{Access, Intent, Probe, Standing, Still, Store, Zone},
 };

@@ -44,7 +44,7 @@ pub enum Reason {
     RepeatedKey,
     /// `queue.max` requests are parked.
     QueueFull,
-    /// Too many requests of the key are under way, and none ended in time.
+    /// Too many requests of the key are in progress, and none ended in time.
     Concurrency,
     /// The proxy is stopping and the release would come too late.
     Draining,

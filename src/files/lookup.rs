@@ -379,7 +379,7 @@ mod tests {
         }
         let disk = Disk::new().with("a", "a").with("closed/b", "b");
         for name in ["a", "closed"] {
-            fs::set_permissions(disk.path(name), fs::Permissions::from_mode(0)).expect("a mode");
+            fs::set_permissions(disk.path(name), fs::Permissions::from_mode(0o0)).expect("a mode");
         }
         assert_eq!([read(&disk, "a"), read(&disk, "closed/b")], ["forbidden", "forbidden"]);
     }

@@ -29,16 +29,16 @@ pub struct Condition {
     /// Methods, one of which the request has.
     pub methods: Vec<Method>,
     /// Tests of headers.
-    pub headers: Vec<Field<HeaderName>>,
+    pub headers: Vec<ConditionField<HeaderName>>,
     /// Tests of cookies.
-    pub cookies: Vec<Field<String>>,
+    pub cookies: Vec<ConditionField<String>>,
     /// Tests of query parameters.
-    pub query: Vec<Field<String>>,
+    pub query: Vec<ConditionField<String>>,
 }
 
-/// Field of a request with the tests of its value, one of which must hold.
+/// ConditionField of a request with the tests of its value, one of which must hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Field<N> {
+pub struct ConditionField<N> {
     /// Name of the field.
     pub name: N,
     /// Tests; one must hold.
@@ -70,12 +70,12 @@ pub enum ValueTest {
     /// The value contains this text.
     Contains(String),
     /// The value matches this regular expression somewhere.
-    Matches(Pattern),
+    Matches(ValuePattern),
 }
 
 /// Regular expression, compared by its text.
 #[derive(Clone)]
-pub struct Pattern {
+pub struct ValuePattern {
     text: String,
     regex: Regex,
 }
@@ -155,7 +155,7 @@ impl Condition {
     }
 }
 
-impl<N> Field<N> {
+impl<N> ConditionField<N> {
     /// Returns true if one of the tests holds for the values that `each` visits.
     fn holds(&self, doubt: Doubt, each: impl FnOnce(&mut dyn FnMut(&[u8]))) -> bool {
         let (mut is_there, mut any, mut all) = (false, false, true);
@@ -196,7 +196,7 @@ impl FromStr for ValueTest {
     /// ignores case, `=` and an exact text, or a text with `*` for any text at its ends.
     fn from_str(text: &str) -> Result<Self, TestError> {
         if let Some(pattern) = text.strip_prefix('~') {
-            return Pattern::parse(pattern, text).map(Self::Matches);
+            return ValuePattern::parse(pattern, text).map(Self::Matches);
         }
         if let Some(exact) = text.strip_prefix('=') {
             return Ok(Self::Exact(exact.to_owned()));
@@ -216,7 +216,7 @@ impl FromStr for ValueTest {
     }
 }
 
-impl Pattern {
+impl ValuePattern {
     /// Parses what stands behind the first `~`; `written` is the whole text.
     fn parse(text: &str, written: &str) -> Result<Self, TestError> {
         let (pattern, ignores_case) =
@@ -238,15 +238,15 @@ impl Pattern {
     }
 }
 
-impl PartialEq for Pattern {
+impl PartialEq for ValuePattern {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text
     }
 }
 
-impl Eq for Pattern {}
+impl Eq for ValuePattern {}
 
-impl fmt::Debug for Pattern {
+impl fmt::Debug for ValuePattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "~{}", self.text)
     }
@@ -293,7 +293,7 @@ mod tests {
     fn of_values(texts: &[&str], values: &[&'static str]) -> (bool, bool) {
         let name = HeaderName::from_static("x-a");
         let condition = Condition {
-            headers: vec![Field { name, tests: tests(texts) }],
+            headers: vec![ConditionField { name, tests: tests(texts) }],
             ..Condition::default()
         };
         let lines: Vec<_> = values.iter().map(|value| ("x-a", *value)).collect();
@@ -361,7 +361,7 @@ mod tests {
     fn presence_is_a_test_of_its_own() {
         let of = |test: ValueTest, lines: &[(&'static str, &'static str)]| {
             let name = HeaderName::from_static("x-a");
-            let fields = vec![Field { name, tests: vec![test] }];
+            let fields = vec![ConditionField { name, tests: vec![test] }];
             let condition = Condition { headers: fields, ..Condition::default() };
             let headers = headers(lines);
             let subject = Subject::of(IpAddr::from([192, 0, 2, 1]), &Method::GET, &headers);
@@ -378,8 +378,8 @@ mod tests {
         let condition = Condition {
             clients: vec!["192.0.2.0/24".parse().expect("a network")],
             methods: vec![Method::GET],
-            cookies: vec![Field { name: "sid".to_owned(), tests: tests(&["a b"]) }],
-            query: vec![Field { name: "q".to_owned(), tests: tests(&["x*"]) }],
+            cookies: vec![ConditionField { name: "sid".to_owned(), tests: tests(&["a b"]) }],
+            query: vec![ConditionField { name: "q".to_owned(), tests: tests(&["x*"]) }],
             ..Condition::default()
         };
         let headers = headers(&[("cookie", "a=1; sid=\"a%20b\"")]);

@@ -182,7 +182,7 @@ pub fn carry(before: &[Arc<Zone>], settings: &[ZoneSettings], clock: Clock) -> Z
 }
 
 /// Builds the zones of concurrency of another configuration. One that counts by the same key still
-/// counts the requests under way.
+/// counts the requests in progress.
 #[must_use]
 pub fn concurrency(
     before: &[Arc<ConcurrencyZone>],

@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, uri::PathAndQuery};
 use http_body::Body;
 use http_body_util::Either;
 
@@ -43,6 +43,7 @@ use crate::{
         record::{LoggedBody, Record},
     },
     runtime::{clock::Clock, release_timer::ReleaseTimer},
+    upstream::Upstream,
 };
 
 pub mod action;
@@ -53,6 +54,7 @@ pub mod header_edits;
 mod malformed;
 pub mod park;
 pub mod peer;
+mod permits;
 mod redirect;
 pub mod reject;
 pub mod reply;
@@ -94,6 +96,19 @@ pub struct Proxy {
     pub gateway: Watch,
     /// Drain state of the process.
     pub drain: Drain,
+}
+
+/// Request that passed all checks, on its way to an upstream.
+#[derive(Clone, Copy)]
+struct Admitted<'a> {
+    route: &'a Route,
+    target: &'a Target,
+    /// Target to forward in place of the received one.
+    rewritten: Option<&'a PathAndQuery>,
+    /// Protocols of an upgrade offer.
+    upgrade: Option<&'a HeaderValue>,
+    /// True if the peer is a trusted proxy.
+    trusted: bool,
 }
 
 impl Proxy {
@@ -178,17 +193,38 @@ impl Proxy {
             let facts = facts(&target, &route, visit, record);
             let facts = facts.of_target(rewritten.as_deref());
             // Boxed, so that a request that is forwarded has no memory for it.
-            let response = Box::pin(self.respond_itself(&route, head, &path, &facts)).await?;
-            return Ok(response.map(Either::Left));
+            let response = self.respond_itself(&route, head, &path, &facts);
+            return Ok(Box::pin(response).await?.map(Either::Left));
         };
 
+        let admitted = Admitted {
+            route: &route,
+            target: &target,
+            rewritten: rewritten.as_deref(),
+            upgrade: upgrade.as_ref(),
+            trusted,
+        };
+        self.forward(upstream, &admitted, head, visit, record).await
+    }
+
+    /// Forwards a request, and returns the response as it goes to the client.
+    async fn forward(
+        &self,
+        upstream: &Upstream<RequestBody>,
+        admitted: &Admitted<'_>,
+        head: &RequestParts,
+        visit: &mut RequestContext<'_>,
+        record: &mut Record,
+    ) -> Result<Response<ResponseBody>, Stop> {
+        let Admitted { route, target, upgrade, .. } = *admitted;
+        let client = record.entry.client;
         let mut body = visit.body.take().unwrap_or_default();
-        self.collect(&mut body, &route, visit).await?;
-        let default_authority = default_authority(&target, upstream.settings())?;
+        self.collect(&mut body, route, visit).await?;
+        let default_authority = default_authority(target, upstream.settings())?;
         let identity = Identity {
             peer: &visit.peer.value,
             client: (client != visit.peer.address).then_some(client),
-            trusted,
+            trusted: admitted.trusted,
             claim: self.claim.as_deref(),
             authority: &target.authority,
             default_authority: &default_authority,
@@ -196,13 +232,12 @@ impl Proxy {
             scheme: visit.peer.transport.scheme(),
             request_id: &record.entry.id,
         };
-        let crossing = crossing(&head.headers, &identity, upgrade.as_ref(), upstream.settings());
-        let fields =
-            edited(crossing, &route.request_edits, &facts(&target, &route, visit, record))?;
+        let crossing = crossing(&head.headers, &identity, upgrade, upstream.settings());
+        let fields = edited(crossing, &route.request_edits, &facts(target, route, visit, record))?;
         let preference = EncodingPreference::of(&route.compress, &head.method, &head.headers);
         let outbound = Outbound {
             method: &head.method,
-            target: rewritten.as_deref().unwrap_or(&target.path_and_query),
+            target: admitted.rewritten.unwrap_or(&target.path_and_query),
             fields,
         };
         let story = record.entry.upstream.insert(UpstreamStory::of(&upstream.settings().name));
@@ -210,10 +245,10 @@ impl Proxy {
             .forward(&outbound, &mut body, visit.caller(client), &visit.upload.progress, story)
             .await
             .map_err(|error| attribute_failure(error, &visit.upload))?;
-        let mut response = passed_on(response, upgrade.as_ref(), visit)?;
+        let mut response = passed_on(response, upgrade, visit)?;
         let headers = &mut response.head.headers;
-        route.restore(headers, upstream.settings(), &target);
-        route.response_edits.apply(headers, &facts(&target, &route, visit, record))?;
+        route.restore(headers, upstream.settings(), target);
+        route.response_edits.apply(headers, &facts(target, route, visit, record))?;
         Ok(compress::code(response, preference.as_ref(), &self.coders).map(Either::Right))
     }
 

@@ -88,7 +88,7 @@ impl Reject {
         status(self.settings.status)
     }
 
-    /// Response to a request that found too many of its key under way in `zone`. None when the
+    /// Response to a request that found too many of its key in progress in `zone`. None when the
     /// connection is to be closed instead.
     #[must_use]
     pub fn crowded(

@@ -1,4 +1,4 @@
-//! Requests under way by key: held or rejected, and given back in every way a request can end.
+//! Requests in progress by key: held or rejected, and given back in every way a request can end.
 
 use std::{rc::Rc, sync::atomic::Ordering, time::Duration};
 
@@ -41,7 +41,7 @@ async fn heard(pipe: &mut DuplexStream) -> String {
     String::from_utf8_lossy(&buffer[..count]).into_owned()
 }
 
-/// A client whose request is under way, and its endpoint.
+/// A client whose request is in progress, and its endpoint.
 async fn under_way(edge: &Rc<Edge>, pipes: &mut Pipes, ask: &str) -> (DuplexStream, DuplexStream) {
     let mut client = edge.connect();
     said(&mut client, ask).await;
@@ -55,7 +55,7 @@ fn asking(edge: &Rc<Edge>) -> JoinHandle<(u16, u64)> {
     tokio::task::spawn_local(Rc::clone(edge).get())
 }
 
-/// Asserts that one more request is forwarded: nothing is under way, at the latest after the time
+/// Asserts that one more request is forwarded: nothing is in progress, at the latest after the time
 /// for which weir takes the end of a client's input for a half-closed connection.
 async fn is_free(edge: &Rc<Edge>, pipes: &mut Pipes) {
     sleep(Duration::from_secs(3)).await;

@@ -7,7 +7,7 @@ use http::header;
 use super::{collector::Collector, location::Location, pattern};
 use crate::{
     config::schema::{ConditionSpec, ValueSpec},
-    http::condition::{Condition, Field, RuleScope, ValueTest},
+    http::condition::{Condition, ConditionField, RuleScope, ValueTest},
     limit::{Part, key::PartError},
     runtime::hint::hinted,
 };
@@ -57,12 +57,12 @@ fn fields<N>(
     spot: Location<'_>,
     specs: &BTreeMap<String, ValueSpec>,
     name_of: impl Fn(&str) -> Result<N, PartError>,
-) -> Vec<Field<N>> {
+) -> Vec<ConditionField<N>> {
     let mut found = Vec::with_capacity(specs.len());
     for (name, spec) in specs {
         let tests = tests(judge, spot.key(name), spec);
         if let Some(name) = judge.take(spot.name(name), name_of(name)) {
-            found.push(Field { name, tests });
+            found.push(ConditionField { name, tests });
         }
     }
     found

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{condition::ConditionSpec, zone::ZoneKey};
 use crate::limit::Missing;
 
-/// Zone of concurrency: counts the requests under way by a key.
+/// Zone of concurrency: counts the requests in progress by a key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConcurrencySpec {
@@ -45,11 +45,11 @@ impl ConcurrencySpec {
 pub struct ConcurrentSpec {
     /// Name of the zone, at the top of the file under `concurrency`.
     pub zone: String,
-    /// Requests of a key that may be under way, counted over all routes that use the zone, 1 to
+    /// Requests of a key that may be in progress, counted over all routes that use the zone, 1 to
     /// 4294967295 (nginx: `limit_conn`).
     #[schemars(range(min = 1, max = 4_294_967_295_u32))]
     pub max: u32,
-    /// Requests of a key that may wait until one under way ends, 0 to 10000; further ones are
+    /// Requests of a key that may wait until one in progress ends, 0 to 10000; further ones are
     /// rejected. A waiting request counts within `queue.max` of the file.
     #[serde(default)]
     #[schemars(range(min = 0, max = 10_000))]

@@ -44,7 +44,7 @@ pub struct LongListener {
     pub max_connections: Amount,
     /// Limit on the connections of one client, which is an IPv4 address or an IPv6 network of 64
     /// bits. Idle connections count too, and further ones are closed. Trusted proxies have no
-    /// such limit; the clients that their PROXY headers name do. For requests under way see `concurrency`.
+    /// such limit; the clients that their PROXY headers name do. For requests in progress see `concurrency`.
     #[serde(default = "per_client")]
     #[schemars(extend("x-type" = "count"))]
     pub max_connections_per_client: Amount,

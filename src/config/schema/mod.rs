@@ -57,7 +57,7 @@ pub struct File {
     pub client_ip: ClientIp,
     /// Zones by name: each counts requests by a key at a rate (nginx: `limit_req_zone`).
     pub zones: BTreeMap<String, ZoneSpec>,
-    /// Zones of concurrency by name: each counts the requests under way by a key (nginx:
+    /// Zones of concurrency by name: each counts the requests in progress by a key (nginx:
     /// `limit_conn_zone`).
     pub concurrency: BTreeMap<String, ConcurrencySpec>,
     /// Groups of servers by name (nginx: `upstream`).

@@ -77,7 +77,7 @@ pub struct RouteSpec {
     /// (nginx: `limit_req`).
     #[serde(default)]
     pub limits: Vec<LimitSpec>,
-    /// At most 8 rules about the requests under way, checked after `limits`. A permit is given
+    /// At most 8 rules about the requests in progress, checked after `limits`. A permit is given
     /// back when its response has ended, in whatever way (nginx: `limit_conn`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub concurrency: Vec<ConcurrentSpec>,

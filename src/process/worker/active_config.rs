@@ -13,6 +13,7 @@ use crate::{
     process::listeners::ListenerMap,
     proxy::{
         Proxy,
+        action::Action,
         concurrency::ConcurrencyRule,
         reject::Reject,
         route::RouteTable,
@@ -106,30 +107,12 @@ impl ActiveConfig {
         for route in &config.routes {
             let gate = gate(route, &shared.zones, &mut scopes)?;
             let concurrency = concurrency(route, &shared.concurrency);
-            let built = Route {
-                name: Arc::clone(&route.name),
-                counted: counted_by(&gate, &concurrency),
-                gate,
-                action: route
-                    .action
-                    .try_map(
-                        |index| Rc::clone(&upstreams[*index]),
-                        |files| FileServer::open(files, &reads, alarm),
-                    )
-                    .map_err(|source| BuildError::Files {
-                        route: Arc::clone(&route.name),
-                        source,
-                    })?,
-                concurrency,
-                reject: Reject::new(route.reject.clone(), route.limits.len()),
-                rewrite: route.rewrite.clone().map(Box::new),
-                max_body: route.max_body,
-                buffer: route.buffer,
-                request_edits: route.request_edits.clone(),
-                response_edits: route.response_edits.clone(),
-                compress: route.compress.clone(),
-            };
-            let built = Rc::new(built);
+            let action = route.action.try_map(
+                |index| Rc::clone(&upstreams[*index]),
+                |files| FileServer::open(files, &reads, alarm),
+            );
+            let wrong = |source| BuildError::Files { route: Arc::clone(&route.name), source };
+            let built = Rc::new(served(route, gate, concurrency, action.map_err(wrong)?));
             routes
                 .extend(route.patterns.iter().map(|pattern| (pattern.clone(), Rc::clone(&built))));
         }
@@ -157,6 +140,28 @@ impl ActiveConfig {
             limits: config.header_limits,
             reads,
         })
+    }
+}
+
+fn served(
+    route: &RouteConfig,
+    gate: Gate,
+    concurrency: Vec<ConcurrencyRule>,
+    action: Action<Rc<Upstream<RequestBody>>, FileServer>,
+) -> Route {
+    Route {
+        name: Arc::clone(&route.name),
+        counted: counted_by(&gate, &concurrency),
+        gate,
+        concurrency,
+        action,
+        reject: Reject::new(route.reject.clone(), route.limits.len()),
+        rewrite: route.rewrite.clone().map(Box::new),
+        max_body: route.max_body,
+        buffer: route.buffer,
+        request_edits: route.request_edits.clone(),
+        response_edits: route.response_edits.clone(),
+        compress: route.compress.clone(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Requests under way: `limit_conn_zone`, `limit_conn` and the directives beside them.
+//! Requests in progress: `limit_conn_zone`, `limit_conn` and the directives beside them.
 
 use super::{
     keys::key,
@@ -88,7 +88,7 @@ pub fn rules(state: &mut Translation<'_>, level: &Level<'_>, route: &mut RoutePl
         match rule {
             Ok(rule) => route.concurrency.push(rule),
             Err(reason) => {
-                route.remarks.add(format!("no limit on requests under way: {reason}"));
+                route.remarks.add(format!("no limit on requests in progress: {reason}"));
                 state.notes.refuse(directive, reason);
             }
         }

@@ -8,11 +8,11 @@ use super::{
     fields::{self, FieldPlace},
     levels::Level,
     plan::{FilesPlan, RoutePlan},
+    rules::rules,
     targets::{LocationAction, action},
     translation::{NginxServer, Translation},
     tree::Directive,
     upstreams::CLOSED,
-    zones::rules,
 };
 use crate::config::directives::{self, Treatment};
 

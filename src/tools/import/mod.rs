@@ -28,6 +28,7 @@ pub mod plan;
 pub mod proxies;
 pub mod redirects;
 pub mod routes;
+pub mod rules;
 pub mod scalar;
 pub mod settings;
 pub mod sockets;

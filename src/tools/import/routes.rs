@@ -12,11 +12,11 @@ use super::{
     hosts::Hosts,
     locations::{Scope, closed},
     plan::{Remarks, RoutePlan, UpstreamPlan},
+    rules::rules,
     sockets::Socket,
     translation::{NginxServer, Translation},
     tree::Directive,
     upstreams::CLOSED,
-    zones::rules,
 };
 
 /// Limit on the routes that are written: a location is repeated for each name of its server.

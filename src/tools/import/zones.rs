@@ -117,7 +117,7 @@ fn split_size(zone: &str) -> (&str, Option<&str>) {
     zone.split_once(':').map_or((zone, None), |(name, size)| (name, Some(size)))
 }
 
-/// Plans the rules of a route.
+/// Plans the rules of rate of a route.
 pub fn rules(state: &mut Translation<'_>, level: &Level<'_>, route: &mut RoutePlan) {
     let is_dry = level.is_on("limit_req_dry_run");
     let mut used = Vec::new();
@@ -151,7 +151,6 @@ pub fn rules(state: &mut Translation<'_>, level: &Level<'_>, route: &mut RoutePl
         }
     }
     status(state, level, route);
-    super::concurrency::rules(state, level, route);
 }
 
 fn rule(
