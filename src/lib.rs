@@ -10,6 +10,7 @@ pub mod runtime;
 
 pub mod http;
 
+pub mod access;
 pub mod compress;
 pub mod log;
 

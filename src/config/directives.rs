@@ -142,9 +142,7 @@ const ACTION: &[Context] = &[Location, If, Except];
 const ACCESS: &[Context] = &[Http, Server, Location, If, Except];
 
 const UPLOADS: &str = "weir writes no files: run a file server and name it as an upstream";
-const NETWORKS: &str =
-    "use the firewall; `exempt: [ NETWORK ]` on a zone only exempts networks from its limit";
-const AUTHENTICATION: &str = "authenticate in the application, or in a proxy between weir and it";
+const AUTHENTICATION: &str = "let a service verify it, which `auth` asks about each request";
 const GATEWAYS: &str = "run an HTTP server in front of the application, and name that";
 const CACHE: &str = "put a cache in front, and name it in `trusted_proxies`";
 const OWN_TLS: &str = "weir uses the defaults of its TLS library";
@@ -272,10 +270,37 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
         "weir lists no directory",
     ),
     row("disable_symlinks", ALL, Dropped, NONE, "no link leads out of the directory"),
-    row("allow, deny, satisfy", ACCESS, Unsupported, NONE, NETWORKS),
     row(
-        "auth_basic, auth_basic_user_file, auth_request, auth_request_set, auth_jwt, \
-         secure_link, secure_link_md5, secure_link_secret",
+        "allow, deny",
+        ACCESS,
+        Carried,
+        ["access: { allow: [ NETWORK ], deny: [ NETWORK ] }", "the route"],
+        "`deny` wins over `allow`, and no limit is asked before; a list whose order has another \
+         meaning closes the route",
+    ),
+    row(
+        "satisfy",
+        ACCESS,
+        Carried,
+        ["access: { allow: [ NETWORK ], satisfy: any }", "the route"],
+        "",
+    ),
+    row(
+        "auth_basic, auth_basic_user_file",
+        ACCESS,
+        Carried,
+        ["basic_auth: { file: users, realm: NAME }", "the route"],
+        "hashes are bcrypt, argon2 and `$apr1$`; guesses are limited before a hash is computed",
+    ),
+    row(
+        "auth_request, auth_request_set",
+        ACCESS,
+        Carried,
+        ["auth: { url: \"http://auth:8000/verify\", pass: [ remote-user ] }", "the route"],
+        "every 3xx and 4xx of the service goes back; fields keep their names",
+    ),
+    row(
+        "auth_jwt, secure_link, secure_link_md5, secure_link_secret",
         ACCESS,
         Unsupported,
         NONE,

@@ -11,6 +11,7 @@ pub mod load;
 pub mod nearest;
 pub mod network_watch;
 pub mod networks;
+pub mod passwords;
 pub mod problem;
 pub mod quantity;
 pub mod resolve;

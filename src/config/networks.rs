@@ -44,6 +44,17 @@ pub struct NetworkLists {
     pub concurrency: Vec<Vec<NetworkEntry>>,
     /// Entries of `clients` in the conditions of rules, in the order of the file.
     pub conditions: Vec<Vec<NetworkEntry>>,
+    /// Entries of `access`, route by route in the order of `Config::routes`.
+    pub access: Vec<AccessEntries>,
+}
+
+/// Entries of `access` of one route; none without it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessEntries {
+    /// Entries of `allow`, if it is written.
+    pub allow: Option<Vec<NetworkEntry>>,
+    /// Entries of `deny`.
+    pub deny: Vec<NetworkEntry>,
 }
 
 /// Reason why a file of networks cannot be used.
@@ -111,12 +122,23 @@ impl NetworkEntry {
     }
 }
 
+impl AccessEntries {
+    fn all(&self) -> impl Iterator<Item = &NetworkEntry> {
+        self.allow.iter().flatten().chain(&self.deny)
+    }
+}
+
 impl NetworkLists {
     /// Lists of a configuration file, paths relative to `base`.
     #[must_use]
     pub fn of(file: &schema::File, base: &Path) -> Self {
         let read = |texts: &[String]| {
             texts.iter().filter_map(|text| NetworkEntry::read(text, base)).collect()
+        };
+        let access = |route: &schema::RouteSpec| {
+            let Some(access) = &route.access else { return AccessEntries::default() };
+            let allow = access.allow.as_ref().map(|allow| read(allow));
+            AccessEntries { allow, deny: read(&access.deny) }
         };
         Self {
             proxies: read(&file.client_ip.trusted_proxies),
@@ -128,6 +150,7 @@ impl NetworkLists {
                 .flat_map(RouteSpec::conditions)
                 .map(|condition| read(&condition.clients))
                 .collect(),
+            access: file.routes.iter().map(access).collect(),
         }
     }
 
@@ -140,6 +163,7 @@ impl NetworkLists {
             .chain(&self.conditions)
             .flatten()
             .chain(&self.proxies)
+            .chain(self.access.iter().flat_map(AccessEntries::all))
             .any(|entry| matches!(entry, NetworkEntry::File(_)))
     }
 }

@@ -2,8 +2,12 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use super::networks::{self, NetworkLists, NetworksError};
+use super::{
+    networks::{self, NetworkLists, NetworksError},
+    passwords::{self, PasswordsError},
+};
 use crate::{
+    access::networks::NetworkAccess,
     compress::negotiate::Coding,
     downstream::settings::{ClientTimeouts, HeaderLimits, ListenerSettings},
     http::condition::{Condition, RuleScope},
@@ -11,7 +15,9 @@ use crate::{
     log::settings::AccessLogSettings,
     proxy::{
         action::Action,
+        basic_auth::BasicAuthSettings,
         concurrency::ConcurrencyRuleSettings,
+        forward_auth::ForwardAuthSettings,
         header_edits::Edits,
         reject::RejectSettings,
         rewrite::Rewrite,
@@ -83,6 +89,12 @@ pub struct RouteConfig {
     pub limits: Vec<RuleConfig>,
     /// Rules of concurrency, in the order in which they are checked.
     pub concurrency: Vec<ConcurrencyConfig>,
+    /// Networks whose clients may pass, if it is not all.
+    pub access: Option<NetworkAccess>,
+    /// Users that may pass, if passwords are asked for.
+    pub basic_auth: Option<BasicAuthSettings>,
+    /// Service that judges requests, if one is asked.
+    pub auth: Option<ForwardAuthSettings>,
     /// Form of rejects.
     pub reject: RejectSettings,
     /// Limit on the request body, in bytes; `None` for no limit.
@@ -155,11 +167,44 @@ impl Config {
         for (condition, entries) in conditions.zip(&self.networks.conditions) {
             condition.clients = networks::all(entries)?;
         }
+        for (route, entries) in fresh.routes.iter_mut().zip(&self.networks.access) {
+            if let Some(access) = &mut route.access {
+                access.deny = networks::all(&entries.deny)?;
+                access.allow = entries.allow.as_deref().map(networks::all).transpose()?;
+            }
+        }
         // Equal content must not cause a reload.
         let same = fresh.client_ip == self.client_ip
             && fresh.zones == self.zones
             && fresh.concurrency == self.concurrency
             && fresh.routes == self.routes;
         Ok((!same).then_some(fresh))
+    }
+
+    /// Returns the configuration with the users that its files hold now; `None` while they are
+    /// unchanged.
+    ///
+    /// # Errors
+    /// When a file cannot be used.
+    pub fn with_passwords_read_again(&self) -> Result<Option<Self>, PasswordsError> {
+        let mut changed = Vec::new();
+        for (index, route) in self.routes.iter().enumerate() {
+            let Some(settings) = &route.basic_auth else { continue };
+            let users = passwords::read(&settings.file)?;
+            if users != *settings.users {
+                changed.push((index, Arc::new(users)));
+            }
+        }
+        // The common case, which must not copy the configuration every few seconds.
+        if changed.is_empty() {
+            return Ok(None);
+        }
+        let mut fresh = self.clone();
+        for (index, users) in changed {
+            if let Some(settings) = &mut fresh.routes[index].basic_auth {
+                settings.users = users;
+            }
+        }
+        Ok(Some(fresh))
     }
 }

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     http::{
         error::{Error, Kind},
-        fields::{keep_crossing_trailers, remove_claim},
+        fields::{keep_crossing_trailers, remove_claim, withhold_trailers},
     },
     runtime::io::{CutReason, Progress, Repeat, RequestObserver, take_steps},
 };
@@ -51,6 +51,8 @@ pub struct RequestBody {
     left: u64,
     /// Name that no trailer may have, beside those that none ever has.
     claim: Option<Rc<HeaderName>>,
+    /// Names of trailers that are not passed on.
+    withheld: Option<Rc<[HeaderName]>>,
 }
 
 /// State of an upload that another task reads.
@@ -92,6 +94,7 @@ impl RequestBody {
             upload: Some(Rc::clone(&upload)),
             left: u64::MAX,
             claim: None,
+            withheld: None,
         };
         (body, upload)
     }
@@ -115,6 +118,11 @@ impl RequestBody {
     /// Removes trailers of this name, which only a trusted proxy may send, and in a head.
     pub fn remove_claim(&mut self, claim: &Rc<HeaderName>) {
         self.claim = Some(Rc::clone(claim));
+    }
+
+    /// Withholds trailers with these names from the upstream: nothing but weir may set such fields.
+    pub fn withhold(&mut self, names: &Rc<[HeaderName]>) {
+        self.withheld = Some(Rc::clone(names));
     }
 
     /// Collects a body of unknown length if it has at most this many bytes. A larger one, or one
@@ -282,6 +290,7 @@ impl Body for RequestBody {
         if let Some(trailers) = frame.trailers_mut() {
             keep_crossing_trailers(trailers);
             this.claim.iter().for_each(|claim| remove_claim(trailers, claim));
+            withhold_trailers(trailers, this.withheld.as_deref().unwrap_or_default());
         }
         let bytes = frame.data_ref().map_or(0, Buf::remaining);
         upload.handed_on(bytes);
@@ -325,6 +334,7 @@ impl Repeat for RequestBody {
             left: 0,
             // Nothing more is received, so nothing is to be removed.
             claim: None,
+            withheld: None,
         })
     }
 }

@@ -61,6 +61,12 @@ pub enum Kind {
     HttpProtocolError,
     /// The request is malformed.
     HttpRequestError,
+    /// The route refuses the network of the client.
+    RequestDenied,
+    /// The request has no valid credentials.
+    Unauthenticated,
+    /// weir has no room to verify the credentials now.
+    Overloaded,
     /// The request is for a host that this connection was not opened for.
     MisdirectedRequest,
     /// The request target is too long.
@@ -112,6 +118,7 @@ impl Kind {
             | Self::TargetTooLong
             | Self::HeadersTooLarge
             | Self::BodyTooLarge => "http_request_error",
+            Self::RequestDenied | Self::Unauthenticated => "http_request_denied",
             Self::RequestTimeout => "request_timeout",
             Self::WriteTimeout => "write_timeout",
             Self::ClientGone => "client_gone",
@@ -119,7 +126,7 @@ impl Kind {
             Self::FileNotFound => "file_not_found",
             Self::FileForbidden => "file_forbidden",
             Self::FileUnreadable => "file_unreadable",
-            Self::ShuttingDown => "destination_unavailable",
+            Self::ShuttingDown | Self::Overloaded => "destination_unavailable",
             Self::ProxyInternalError => "proxy_internal_error",
         }
     }
@@ -133,12 +140,14 @@ impl Kind {
             Self::MethodNotAllowed => 405,
             Self::HttpRequestError => 400,
             Self::TargetTooLong => 414,
+            Self::Unauthenticated => 401,
+            Self::RequestDenied => 403,
             Self::MisdirectedRequest => 421,
             Self::HeadersTooLarge => 431,
             Self::BodyTooLarge => 413,
             Self::RequestTimeout | Self::WriteTimeout => 408,
             Self::ClientGone => 499,
-            Self::ShuttingDown => 503,
+            Self::ShuttingDown | Self::Overloaded => 503,
             Self::ConnectionTimeout | Self::ConnectionReadTimeout => 504,
             Self::FileUnreadable | Self::ProxyInternalError => 500,
             Self::ProxyLoopDetected => 508,
@@ -160,6 +169,8 @@ impl Kind {
         match self {
             Self::HttpRequestError
             | Self::MethodNotAllowed
+            | Self::RequestDenied
+            | Self::Unauthenticated
             | Self::MisdirectedRequest
             | Self::TargetTooLong
             | Self::HeadersTooLarge
@@ -171,6 +182,7 @@ impl Kind {
             | Self::FileNotFound
             | Self::FileForbidden
             | Self::FileUnreadable
+            | Self::Overloaded
             | Self::ShuttingDown
             | Self::ProxyLoopDetected
             | Self::ProxyInternalError => Side::Proxy,

@@ -239,6 +239,18 @@ fn remove_trailers(trailers: &mut HeaderMap, is_doomed: impl Fn(&HeaderName) -> 
     }
 }
 
+/// Removes trailers with one of these names, in any spelling that a server may take for it.
+pub fn withhold_trailers(trailers: &mut HeaderMap, withheld: &[HeaderName]) {
+    let is_withheld = |name: &&HeaderName| {
+        let name = name.as_str().as_bytes();
+        withheld.iter().any(|other| alike(name, other.as_str().as_bytes()))
+    };
+    let doomed: Vec<_> = trailers.keys().filter(is_withheld).cloned().collect();
+    for name in doomed {
+        trailers.remove(name);
+    }
+}
+
 /// Fields that `Connection` names: never more than there are, whatever it lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Hidden {
@@ -383,7 +395,8 @@ pub fn looks_counted(headers: &HeaderList, counted: &[HeaderName]) -> bool {
 }
 
 /// Returns true if names are the same to servers that have one sign for `-` and others.
-pub(super) fn alike(one: &[u8], other: &[u8]) -> bool {
+#[must_use]
+pub fn alike(one: &[u8], other: &[u8]) -> bool {
     let unified = |byte: &u8| unified_byte(byte.to_ascii_lowercase());
     one.len() == other.len() && one.iter().map(unified).eq(other.iter().map(unified))
 }

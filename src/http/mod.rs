@@ -1,5 +1,6 @@
 //! Parts of HTTP messages: targets, fields, framing, errors.
 
+pub mod basic_credentials;
 pub mod condition;
 pub mod error;
 pub mod fields;

@@ -53,6 +53,8 @@ pub struct AccessEntry {
     pub limit: Option<LimitStory>,
     /// Verdict of the dry-run limits.
     pub dry_run: Option<Box<LimitStory>>,
+    /// Verified user, and who verified it.
+    pub auth: Option<Box<AuthStory>>,
     /// Facts about the upstream.
     pub upstream: Option<UpstreamStory>,
     /// Error of the request.
@@ -153,6 +155,17 @@ pub struct LimitStory {
     pub is_parked: bool,
 }
 
+/// Facts about the authentication of a request.
+#[derive(Clone, Debug, Default)]
+pub struct AuthStory {
+    /// Verified user.
+    pub user: Option<Box<str>>,
+    /// True if the service had given its verdict before.
+    pub is_cached: bool,
+    /// Facts about the service that was asked.
+    pub service: Option<UpstreamStory>,
+}
+
 /// Facts about the upstream of a request.
 #[derive(Clone, Debug, Default)]
 pub struct UpstreamStory {
@@ -182,6 +195,12 @@ pub struct ErrorStory {
 }
 
 impl AccessEntry {
+    /// User that was verified: its password here, or by another service.
+    #[must_use]
+    pub fn verified_user(&self) -> Option<&str> {
+        self.auth.as_ref()?.user.as_deref()
+    }
+
     /// Appends the entry as one JSON line.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         let mut line = Object::begin(out);
@@ -207,6 +226,9 @@ impl AccessEntry {
         if let Some(limit) = &self.dry_run {
             limit.write(line.object("limit_dry_run"));
         }
+        if let Some(auth) = &self.auth {
+            auth.write(line.object("auth"));
+        }
         if let Some(upstream) = &self.upstream {
             upstream.write(line.object("upstream"));
         }
@@ -223,7 +245,8 @@ impl AccessEntry {
         write_address(out, self.client);
         out.extend_from_slice(b" - ");
         let browser = self.browser.as_deref();
-        escape(out, browser.and_then(|browser| browser.user.as_deref()).unwrap_or(b"-"));
+        let claimed = browser.and_then(|browser| browser.user.as_deref());
+        escape(out, self.verified_user().map(str::as_bytes).or(claimed).unwrap_or(b"-"));
         out.extend_from_slice(b" [");
         out.extend_from_slice(self.local_end("%d/%b/%Y:%H:%M:%S %z").as_bytes());
         out.extend_from_slice(b"] \"");
@@ -299,6 +322,21 @@ impl LimitStory {
             Some(KeyFault::Missing(part)) => object.text("missing", &part.to_string()),
             Some(KeyFault::Repeated(part)) => object.text("repeated", &part.to_string()),
             None => {}
+        }
+        object.end();
+    }
+}
+
+impl AuthStory {
+    fn write(&self, mut object: Object<'_>) {
+        if let Some(user) = &self.user {
+            object.field("user", user);
+        }
+        if self.is_cached {
+            object.flag("cached");
+        }
+        if let Some(service) = &self.service {
+            service.write(object.object("upstream"));
         }
         object.end();
     }
@@ -382,6 +420,7 @@ mod tests {
             route: Some("/".into()),
             limit: None,
             dry_run: None,
+            auth: None,
             upstream: None,
             error: None,
             browser: Some(Box::new(Browser {

@@ -117,6 +117,11 @@ impl<'a> Object<'a> {
         out.push(b'"');
     }
 
+    /// Writes a flag that is set.
+    pub fn flag(&mut self, key: &'static str) {
+        self.key(key).extend_from_slice(b"true");
+    }
+
     /// Begins an object as a value.
     pub fn object(&mut self, key: &'static str) -> Object<'_> {
         Object::begin(self.key(key))

@@ -78,6 +78,7 @@ impl Record {
             route: None,
             limit: None,
             dry_run: None,
+            auth: None,
             upstream: None,
             error: None,
             browser: None,

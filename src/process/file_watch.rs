@@ -1,11 +1,12 @@
-//! Files that are read again while they are served: certificates, CA files of upstreams, networks.
+//! Files that are read again while they are served: certificates, CA files of upstreams, networks,
+//! users.
 
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
 use super::{listeners, worker::shared::Shared};
-use crate::config::network_watch::NetworkWatch;
+use crate::config::network_watch::{NetworkWatch, PasswordWatch};
 
 /// Files whose content differs from what is served.
 #[derive(Clone, Copy, Default)]
@@ -14,13 +15,15 @@ pub struct Changed {
     pub authorities: bool,
     /// File of networks.
     pub networks: bool,
+    /// File of users.
+    pub passwords: bool,
 }
 
 /// Watch on the files, which looks at them on a thread that may wait for a disk.
 #[derive(Default)]
 pub struct FileWatch {
-    /// Watches the files of networks; taken out while it reads.
-    networks: NetworkWatch,
+    /// Watches the files of networks and of users; taken out while it reads.
+    watches: (NetworkWatch, PasswordWatch),
     look: Option<JoinHandle<Found>>,
 }
 
@@ -28,7 +31,7 @@ pub struct FileWatch {
 #[derive(Default)]
 struct Found {
     changed: Changed,
-    networks: NetworkWatch,
+    watches: (NetworkWatch, PasswordWatch),
 }
 
 impl FileWatch {
@@ -43,14 +46,15 @@ impl FileWatch {
         let (doors, upstreams, config) =
             (Arc::clone(&shared.doors), shared.upstreams.clone(), Arc::clone(&shared.config));
         // Moved to the thread and back, so no lock is needed. Meanwhile no other look starts.
-        let mut networks = std::mem::take(&mut self.networks);
+        let mut watches = std::mem::take(&mut self.watches);
         self.look = Some(tokio::task::spawn_blocking(move || {
             listeners::look(&doors);
             // All of them are asked: each logs its own error.
             let authorities =
                 upstreams.iter().filter(|group| group.has_usable_other_authorities()).count() > 0;
-            let changed = Changed { authorities, networks: networks.look(&config).is_some() };
-            Found { changed, networks }
+            let networks = watches.0.look(&config).is_some();
+            let passwords = watches.1.look(&config).is_some();
+            Found { changed: Changed { authorities, networks, passwords }, watches }
         }));
     }
 
@@ -58,9 +62,9 @@ impl FileWatch {
     pub async fn changed(&mut self) -> Changed {
         let Some(look) = &mut self.look else { return std::future::pending().await };
         // After a panic the next look begins as the first one.
-        let Found { changed, networks } = look.await.unwrap_or_default();
+        let Found { changed, watches } = look.await.unwrap_or_default();
         self.look = None;
-        self.networks = networks;
+        self.watches = watches;
         changed
     }
 }

@@ -203,6 +203,7 @@ impl Running {
                     // Merged, because a look may find more while earlier findings wait.
                     self.wanted.changed.authorities |= changed.authorities;
                     self.wanted.changed.networks |= changed.networks;
+                    self.wanted.changed.passwords |= changed.passwords;
                 }
                 () = tokio::time::sleep_until(kept + self.shared.config.state.interval) => {
                     kept = Instant::now();
@@ -284,12 +285,13 @@ impl Running {
     /// Starts reopening the log and taking over changed files, with the configuration that is
     /// served.
     fn begin_to_renew(&mut self) {
-        let Changed { authorities, networks } = std::mem::take(&mut self.wanted.changed);
+        let Changed { authorities, networks, passwords } = std::mem::take(&mut self.wanted.changed);
         let reopen = std::mem::take(&mut self.wanted.reopen);
         let told = [
             (reopen, "log files reopened"),
             (authorities, "upstream certificate authorities changed; new connections use them"),
             (networks, "network files changed; networks reloaded"),
+            (passwords, "password files changed; users reloaded"),
         ];
         let done: Vec<_> = told.into_iter().filter_map(|(was, told)| was.then_some(told)).collect();
         if !done.is_empty() {
@@ -428,8 +430,9 @@ fn loaded(before: &Shared, load: &Load) -> Result<Config, ReloadError> {
     Ok(loaded.config)
 }
 
-/// Returns the same configuration with the networks that its files hold now, or the former ones if
-/// a file is invalid.
+/// Returns the same configuration with the networks and users that its files hold now, or the former
+/// ones if a file is invalid.
 fn read_again(config: &Config) -> Config {
-    config.with_networks_read_again().ok().flatten().unwrap_or_else(|| config.clone())
+    let config = config.with_networks_read_again().ok().flatten().unwrap_or_else(|| config.clone());
+    config.with_passwords_read_again().ok().flatten().unwrap_or(config)
 }

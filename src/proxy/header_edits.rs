@@ -20,8 +20,8 @@ use crate::{
 };
 
 /// Placeholders in values, as written.
-pub const PLACEHOLDERS: [&str; 7] =
-    ["{client_ip}", "{host}", "{path}", "{query}", "{request_id}", "{route}", "{scheme}"];
+pub const PLACEHOLDERS: [&str; 8] =
+    ["{client_ip}", "{host}", "{path}", "{query}", "{request_id}", "{route}", "{scheme}", "{user}"];
 
 /// Kind of edited messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub struct EditContext<'a> {
     pub route: &'a str,
     /// `{scheme}`: `http` or `https`.
     pub scheme: &'static str,
+    /// `{user}`: verified user, if there is one.
+    pub user: Option<&'a str>,
 }
 
 impl<'a> EditContext<'a> {
@@ -96,6 +98,7 @@ enum Piece {
     RequestId,
     Route,
     Scheme,
+    User,
 }
 
 /// Reason why a field cannot be edited.
@@ -202,7 +205,12 @@ impl Edits {
             headers.remove_any(name);
         }
         for (name, template) in &self.set {
-            headers.set_any(name, &template.render(facts)?);
+            // No one is named: neither by an empty field, nor by that of the client.
+            if facts.user.is_none() && template.names_user() {
+                headers.remove_any(name);
+            } else {
+                headers.set_any(name, &template.render(facts)?);
+            }
         }
         Ok(())
     }
@@ -232,6 +240,12 @@ impl Template {
             [Piece::RequestId] => Kept::RequestId,
             _ => Kept::Pieces(pieces),
         }))
+    }
+
+    /// Returns true if the value has the user.
+    fn names_user(&self) -> bool {
+        let Kept::Pieces(pieces) = &self.0 else { return false };
+        pieces.iter().any(|piece| matches!(piece, Piece::User))
     }
 
     /// Renders the value for one request.
@@ -274,6 +288,7 @@ impl Piece {
             "request_id" => Self::RequestId,
             "route" => Self::Route,
             "scheme" => Self::Scheme,
+            "user" => Self::User,
             _ => return None,
         })
     }
@@ -290,6 +305,7 @@ impl Piece {
             }
             Self::Route => value.extend_from_slice(facts.route.as_bytes()),
             Self::Scheme => value.extend_from_slice(facts.scheme.as_bytes()),
+            Self::User => value.extend_from_slice(facts.user.unwrap_or_default().as_bytes()),
         }
     }
 }
@@ -338,6 +354,7 @@ mod tests {
             request_id: &RequestId::Received(HeaderValue::from_static("77")),
             route: "a.test/x",
             scheme: "https",
+            user: Some("ada"),
         };
         let value = Template::parse(text)?.render(&facts).expect("a field value");
         Ok(value.to_str().expect("ASCII").to_owned())
@@ -354,6 +371,7 @@ mod tests {
             ),
             ("{{\"id\": \"{request_id}\"}}", "{\"id\": \"77\"}"),
             ("{{{host}}}", "{a.test}"),
+            ("user {user}", "user ada"),
             ("https://{host}{path}{query}", "https://a.test/x/y?q=1"),
         ] {
             assert_eq!(rendered(text).as_deref(), Ok(value), "{text}");
@@ -412,6 +430,7 @@ mod tests {
         let constant = |value| Template::parse(value).expect("a value");
         let set = vec![
             (HeaderName::from_static("x-a"), constant("9")),
+            (HeaderName::from_static("x-b"), constant("user {user}")),
             (HeaderName::from_static("x-c"), constant("8")),
         ];
         let edits = Edits::new(vec![header::SERVER, header::AGE], set);
@@ -424,11 +443,12 @@ mod tests {
             request_id: &nobody,
             route: "",
             scheme: "http",
+            user: None,
         };
         edits.apply(&mut headers, &facts).expect("constant values");
         let mut written = Vec::new();
         headers.write(&mut written);
-        assert_eq!(written, b"x-a: 9\r\nx-b: 3\r\nx-c: 8\r\n");
+        assert_eq!(written, b"x-a: 9\r\nx-c: 8\r\n", "no user, no field");
     }
 
     proptest! {

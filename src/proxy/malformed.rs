@@ -46,6 +46,7 @@ impl Proxy {
         let method = normal_form::method(&head.method);
         let (route, path) = self.route(&method, &target)?;
         record.entry.route = Some(Arc::clone(&route.name));
+        route.admit_network(record.entry.client)?;
         let subject = route.subject(record.entry.client, &target, &path, &method, &head.headers);
         self.admit(&route, &subject, visit, record).await
     }

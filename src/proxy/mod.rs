@@ -1,6 +1,6 @@
 //! Life of one request: client address, route, limits, forwarding, response, log record.
 
-use std::{rc::Rc, sync::Arc};
+use std::{ops::ControlFlow, rc::Rc, sync::Arc};
 
 use http::{HeaderName, HeaderValue, uri::PathAndQuery};
 use http_body::Body;
@@ -8,7 +8,9 @@ use http_body_util::Either;
 
 use self::{
     action::Action,
+    asking::{Asking, identity},
     context::RequestContext,
+    guard::Passage,
     header_edits::EditContext,
     peer::Peer,
     redirect::elsewhere,
@@ -17,6 +19,7 @@ use self::{
     stop::{Closed, Stop, attribute_failure, rescue},
     to_client::{OwnBody, ResponseBody, leave_body, own, passed_on, set_date},
     to_upstream::{crossing, default_authority, edited, facts},
+    verified_fields::VerifiedFields,
 };
 use crate::{
     compress::{self, EncodingPreference, permits::EncoderPermits},
@@ -28,7 +31,7 @@ use crate::{
     http::{
         error::{Error, Kind},
         fields::{has_looped, hides_counted, id_of, is_grpc, looks_counted},
-        forwarded::{Identity, Outbound},
+        forwarded::Outbound,
         framing::field_list::Unfit,
         known_name::KnownName,
         message::{RequestParts, Response},
@@ -43,19 +46,24 @@ use crate::{
         record::{LoggedBody, Record},
     },
     runtime::{clock::Clock, release_timer::ReleaseTimer},
-    upstream::Upstream,
+    upstream::{Upstream, body::UpstreamBody},
 };
 
 pub mod action;
 mod admission;
+mod asking;
+pub mod basic_auth;
 pub mod concurrency;
 mod context;
+pub mod forward_auth;
+pub mod guard;
 pub mod header_edits;
 mod malformed;
 pub mod park;
 pub mod peer;
 mod permits;
 mod redirect;
+pub mod refusal;
 pub mod reject;
 pub mod reply;
 pub mod rewrite;
@@ -67,6 +75,7 @@ pub mod stop;
 pub mod to_client;
 mod to_upstream;
 mod upgrade;
+pub mod verified_fields;
 
 /// State of a worker for responding to requests.
 pub struct Proxy {
@@ -102,13 +111,13 @@ pub struct Proxy {
 #[derive(Clone, Copy)]
 struct Admitted<'a> {
     route: &'a Route,
-    target: &'a Target,
+    asking: Asking<'a>,
     /// Target to forward in place of the received one.
     rewritten: Option<&'a PathAndQuery>,
     /// Protocols of an upgrade offer.
     upgrade: Option<&'a HeaderValue>,
-    /// True if the peer is a trusted proxy.
-    trusted: bool,
+    /// Fields that a service has set.
+    verified: Option<&'a VerifiedFields>,
 }
 
 impl Proxy {
@@ -185,10 +194,18 @@ impl Proxy {
         let method = normal_form::method(&head.method);
         let (route, path) = self.route(&method, &target)?;
         record.entry.route = Some(Arc::clone(&route.name));
+        // Before the limits: a client that may not pass spends nothing that others share.
+        let network = route.admit_network(client)?;
         let subject = route.subject(client, &target, &path, &method, &head.headers);
         let upgrade = checked(head, &route, visit)?;
         let rewritten = route.rewritten(&target, &path)?;
         self.admit(&route, &subject, visit, record).await?;
+        let claim = self.claim.as_deref();
+        let asking = Asking { network, client, target: &target, trusted, claim };
+        let verified = match self.pass(asking, &route, head, visit, record).await? {
+            ControlFlow::Continue(verified) => verified,
+            ControlFlow::Break(response) => return Ok(response),
+        };
         let Action::Forward(upstream) = &route.action else {
             let facts = facts(&target, &route, visit, record);
             let facts = facts.of_target(rewritten.as_deref());
@@ -199,10 +216,10 @@ impl Proxy {
 
         let admitted = Admitted {
             route: &route,
-            target: &target,
+            asking,
             rewritten: rewritten.as_deref(),
+            verified: verified.as_deref(),
             upgrade: upgrade.as_ref(),
-            trusted,
         };
         self.forward(upstream, &admitted, head, visit, record).await
     }
@@ -216,24 +233,15 @@ impl Proxy {
         visit: &mut RequestContext<'_>,
         record: &mut Record,
     ) -> Result<Response<ResponseBody>, Stop> {
-        let Admitted { route, target, upgrade, .. } = *admitted;
-        let client = record.entry.client;
+        let Admitted { route, upgrade, asking: Asking { target, client, .. }, .. } = *admitted;
         let mut body = visit.body.take().unwrap_or_default();
         self.collect(&mut body, route, visit).await?;
         let default_authority = default_authority(target, upstream.settings())?;
-        let identity = Identity {
-            peer: &visit.peer.value,
-            client: (client != visit.peer.address).then_some(client),
-            trusted: admitted.trusted,
-            claim: self.claim.as_deref(),
-            authority: &target.authority,
-            default_authority: &default_authority,
-            version: head.version,
-            scheme: visit.peer.transport.scheme(),
-            request_id: &record.entry.id,
-        };
+        let asking = &admitted.asking;
+        let identity = identity(head.version, asking, &default_authority, visit, &record.entry.id);
         let crossing = crossing(&head.headers, &identity, upgrade, upstream.settings());
-        let fields = edited(crossing, &route.request_edits, &facts(target, route, visit, record))?;
+        let facts = facts(target, route, visit, record);
+        let fields = edited(crossing, admitted.verified, &route.request_edits, &facts)?;
         let preference = EncodingPreference::of(&route.compress, &head.method, &head.headers);
         let outbound = Outbound {
             method: &head.method,
@@ -245,11 +253,32 @@ impl Proxy {
             .forward(&outbound, &mut body, visit.caller(client), &visit.upload.progress, story)
             .await
             .map_err(|error| attribute_failure(error, &visit.upload))?;
-        let mut response = passed_on(response, upgrade, visit)?;
-        let headers = &mut response.head.headers;
-        route.restore(headers, upstream.settings(), target);
-        route.response_edits.apply(headers, &facts(target, route, visit, record))?;
+        let mut response = response;
+        route.restore(&mut response.head.headers, upstream.settings(), target);
+        let response = returned(response, upgrade, target, route, visit, record)?;
         Ok(compress::code(response, preference.as_ref(), &self.coders).map(Either::Right))
+    }
+
+    /// Asks for the conditions of a route that are judged behind the limits. Returns the fields that a
+    /// service has set, or its refusal.
+    async fn pass(
+        &self,
+        asking: Asking<'_>,
+        route: &Route,
+        head: &mut RequestParts,
+        visit: &mut RequestContext<'_>,
+        record: &mut Record,
+    ) -> Result<ControlFlow<Response<ResponseBody>, Option<Rc<VerifiedFields>>>, Stop> {
+        let Some(guard) = &route.guard else { return Ok(ControlFlow::Continue(None)) };
+        // Boxed, so that a request without conditions has no memory for them.
+        match Box::pin(guard.admit_user(asking, head, visit, record)).await? {
+            Passage::Through(verified) => Ok(ControlFlow::Continue(verified)),
+            Passage::Refused(response) => {
+                let response = returned(response, None, asking.target, route, visit, record)?;
+                let response = compress::code(response, None, &self.coders).map(Either::Right);
+                Ok(ControlFlow::Break(response))
+            }
+        }
     }
 
     /// Removes from the trailers what claims to be the client address, and collects a body if the
@@ -298,6 +327,21 @@ impl Proxy {
         })?;
         Ok(())
     }
+}
+
+/// Response of an endpoint as it goes to the client, after the edits of the route.
+fn returned(
+    response: Response<Box<UpstreamBody<RequestBody>>>,
+    upgrade: Option<&HeaderValue>,
+    target: &Target,
+    route: &Route,
+    visit: &mut RequestContext<'_>,
+    record: &Record,
+) -> Result<Response<Box<UpstreamBody<RequestBody>>>, Error> {
+    let mut response = passed_on(response, upgrade, visit)?;
+    let facts = facts(target, route, visit, record);
+    route.response_edits.apply(&mut response.head.headers, &facts)?;
+    Ok(response)
 }
 
 /// Refuses, before it is charged or waits, a request whose head alone is wrong; returns the

@@ -5,10 +5,11 @@ use std::{net::IpAddr, ptr, rc::Rc, sync::Arc};
 use http::{HeaderName, Method, header, uri::PathAndQuery};
 
 use super::{
-    action::Action, concurrency::ConcurrencyRule, header_edits::Edits, reject::Reject,
-    rewrite::Rewrite,
+    action::Action, concurrency::ConcurrencyRule, guard::Guard, header_edits::Edits,
+    refusal::Refusal, reject::Reject, rewrite::Rewrite,
 };
 use crate::{
+    access::networks::NetworkVerdict,
     compress::negotiate::Coding,
     downstream::upload::RequestBody,
     files::FileServer,
@@ -25,6 +26,8 @@ pub struct Route {
     pub gate: Gate,
     /// Rules of concurrency, in the order in which they are checked.
     pub concurrency: Vec<ConcurrencyRule>,
+    /// Conditions for passing, if it has any.
+    pub guard: Option<Box<Guard>>,
     /// Header fields that the rules count by.
     pub counted: Vec<HeaderName>,
     /// Action, after the limits.
@@ -46,6 +49,16 @@ pub struct Route {
 }
 
 impl Route {
+    /// Judges a client by its network.
+    ///
+    /// # Errors
+    /// When it may not pass.
+    pub fn admit_network(&self, client: IpAddr) -> Result<NetworkVerdict, Refusal> {
+        self.guard
+            .as_ref()
+            .map_or(Ok(NetworkVerdict::default()), |guard| guard.admit_network(client))
+    }
+
     /// Request as the limits of this route see it.
     #[must_use]
     pub fn subject<'a>(
@@ -106,11 +119,15 @@ fn limiting(concurrency: &[ConcurrencyRule]) -> impl Iterator<Item = &Concurrenc
 }
 
 /// Returns true if `chosen` guards a request as `other` would: `other` refuses nothing by its action,
-/// and each enforced rule of it also counts a request that takes `chosen`, by the same zone, in the
-/// same bucket, and with no larger burst. A key with the path uses the same bucket only if the paths
-/// are equal, which `same_path` says.
+/// the request meets its conditions, and each enforced rule of it also counts a request that takes
+/// `chosen`, by the same zone, in the same bucket, and with no larger burst. A key with the path uses
+/// the same bucket only if the paths are equal, which `same_path` says.
 pub fn guards_as(chosen: &Rc<Route>, other: &Rc<Route>, same_path: impl Fn() -> bool) -> bool {
     if other.action.refuses() && !Rc::ptr_eq(chosen, other) {
+        return false;
+    }
+    let meets = |guard: &Guard| chosen.guard.as_deref().is_some_and(|own| own.asks_as(guard));
+    if !other.guard.as_deref().is_none_or(meets) {
         return false;
     }
     // The same bucket for a part of a key: that of the path only if the paths are equal.

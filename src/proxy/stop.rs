@@ -6,7 +6,11 @@ use bytes::Bytes;
 use http::HeaderValue;
 use http_body_util::Full;
 
-use super::{reject, reply, served_route::Route};
+use super::{
+    refusal::{Refusal, refused},
+    reject, reply,
+    served_route::Route,
+};
 use crate::{
     downstream::upload::UploadState,
     http::{
@@ -26,6 +30,8 @@ pub enum Stop {
     MethodNotAllowed(HeaderValue),
     /// The route closes the connection without a response.
     Closed,
+    /// It does not meet the conditions of its route.
+    Refused(Refusal),
     /// A rule rejected it.
     Rejected(Rc<Route>, Verdict),
     /// The rule of concurrency with this index rejected it.
@@ -35,6 +41,12 @@ pub enum Stop {
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
         Self::Failed(error)
+    }
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
     }
 }
 
@@ -80,6 +92,12 @@ pub fn rescue(
         Stop::Closed => {
             record.closes(reject::closed());
             Err(Closed)
+        }
+        Stop::Refused(Refusal::Failed(error)) => rescue(Stop::Failed(error), accept, record),
+        Stop::Refused(Refusal::Verdict(response)) => Ok(response),
+        Stop::Refused(Refusal::Network) => Ok(refused(None, accept, record)),
+        Stop::Refused(Refusal::Challenged(challenge)) => {
+            Ok(refused(Some(&challenge), accept, record))
         }
         Stop::Rejected(route, verdict) => {
             let (rules, fault) = (route.gate.rules(), record.key_fault());

@@ -6,6 +6,7 @@ use super::{
     context::RequestContext,
     header_edits::{EditContext, Edits, query_with_mark},
     served_route::Route,
+    verified_fields::VerifiedFields,
 };
 use crate::{
     http::{
@@ -33,16 +34,20 @@ pub fn crossing<'a>(
     crossing
 }
 
-/// Fields of the request after the edits of the route.
+/// Fields of the request after the edits of the route, with those that a service has set.
 pub fn edited<'a>(
     crossing: ForwardedFields<'a>,
+    verified: Option<&VerifiedFields>,
     edits: &Edits,
     facts: &EditContext<'_>,
 ) -> Result<Fields<'a>, Error> {
-    if edits.is_empty() {
+    if edits.is_empty() && verified.is_none() {
         return Ok(Fields::Crossing(crossing));
     }
     let mut fields = crossing.to_list();
+    if let Some(verified) = verified {
+        verified.add_to(&mut fields);
+    }
     edits.apply(&mut fields, facts)?;
     Ok(Fields::Edited(fields))
 }
@@ -81,5 +86,6 @@ pub fn facts<'a>(
         request_id: &record.entry.id,
         route: &route.name,
         scheme: visit.peer.transport.scheme(),
+        user: record.entry.verified_user(),
     }
 }

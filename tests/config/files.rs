@@ -551,6 +551,7 @@ fn codings_and_edits_are_as_written_and_none_by_default() {
             request_id: &id,
             route: "/",
             scheme: "https",
+            user: None,
         };
         edits.apply(&mut fields, &facts).expect("field values");
         fields

@@ -665,3 +665,44 @@ async fn stack_limits_every_path_that_hashes() {
     })
     .await;
 }
+
+/// Users get in with their password, colleagues without, and guesses are rejected.
+#[tokio::test(start_paused = true)]
+async fn password() {
+    on_edge_of(example("password"), |edge| async move {
+        edge.world.app_is(&[1]);
+        let demo = "authorization: Basic ZGVtbzpjb3JyZWN0IGhvcnNlIGJhdHRlcnkgc3RhcGxl";
+        let get = "GET /admin";
+        assert_eq!(at_once(&edge, 1, "192.0.2.1", get, &["host: a", demo]).await, [(200, 1)]);
+        assert!(!edge.seen.borrow()[0].headers.contains_key("authorization"));
+        assert_eq!(at_once(&edge, 5, "10.1.2.3", get, &["host: a"]).await, [(200, 5)]);
+        let guess = "authorization: Basic ZGVtbzpndWVzcw==";
+        let got = at_once(&edge, 24, "192.0.2.2", get, &["host: a", guess]).await;
+        assert_eq!(got, [(401, 21), (503, 3)]);
+        assert_eq!(at_once(&edge, 1, "192.0.2.2", "GET /", &["host: a"]).await, [(200, 1)]);
+    })
+    .await;
+}
+
+/// The service is asked about each request, and its refusal is the response.
+#[tokio::test(start_paused = true)]
+async fn forward_auth() {
+    on_raw_edge(example("forward-auth"), |edge, mut pipes| async move {
+        let names = [("auth".to_owned(), vec![address(2)]), ("app".to_owned(), vec![address(1)])];
+        edge.world.names.lock().expect("no panic").extend(names);
+        let asking = ask(&edge, "192.0.2.1", "GET /x", &["host: a", "cookie: sid=1"]);
+        let playing = async {
+            let (_, mut auth) = pipes.recv_at().await.expect("a connection");
+            let mut question = vec![0; 4096];
+            let length = auth.read(&mut question).await.expect("a question");
+            let no = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 5\r\n\r\nlogin";
+            auth.write_all(no.as_bytes()).await.expect("an open pipe");
+            String::from_utf8_lossy(&question[..length]).into_owned()
+        };
+        let (response, question) = tokio::join!(asking, playing);
+        assert!(status(&response) == 401 && response.ends_with("login"), "{response}");
+        assert!(question.starts_with("GET /verify HTTP/1.1\r\n"), "{question}");
+        assert!(question.contains("cookie: sid=1\r\n"), "{question}");
+    })
+    .await;
+}

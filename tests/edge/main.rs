@@ -3,8 +3,10 @@
 
 use weir_test::{certificates, decode, frames, harness, http2_endpoint, recorder};
 
+mod access;
 mod access_line;
 mod actions;
+mod basic_auth;
 mod blocks;
 mod buffer;
 mod bytes;
@@ -21,6 +23,7 @@ mod encoder;
 mod examples;
 mod failure;
 mod files;
+mod forward_auth;
 mod forwarded;
 mod framing;
 mod framing_chunks;

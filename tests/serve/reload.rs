@@ -214,6 +214,35 @@ fn networks_of_a_file_are_read_again_and_wrong_ones_change_nothing() {
     assert_eq!(statuses(1), [503]);
 }
 
+#[test]
+fn users_of_a_file_are_read_again_and_wrong_ones_change_nothing() {
+    let (upstream, _) = noting();
+    let folder = tempfile::tempdir().expect("a folder");
+    let users = folder.path().join("users");
+    fs::write(&users, "ada:$apr1$r31.....$G/cElGhD0cboYkZN5h5Ne/\n").expect("a file");
+    let weir = Weir::run_in(
+        folder,
+        &format!(
+            "routes: [ {{ path: /, upstream: \"http://{upstream}\", basic_auth: {{ file: users }} }} ]\n"
+        ),
+    );
+    let status = |credentials: &str| {
+        let mut client = Client::connect(weir.address);
+        let request =
+            format!("GET / HTTP/1.1\r\nhost: a\r\nauthorization: Basic {credentials}\r\n\r\n");
+        client.send(request.as_bytes()).expect("an open connection");
+        client.head("GET").expect("a response").0
+    };
+    let (ada, bob) = ("YWRhOnNlY3JldA==", "Ym9iOng=");
+    assert_eq!([status(ada), status(bob)], [200, 401]);
+    fs::write(&users, "bob:$apr1$12345678$zbBEMgfXu4mAHPrplrtNt.\n").expect("a file");
+    weir.says("password files changed; users reloaded");
+    assert_eq!([status(ada), status(bob)], [401, 200], "what was verified is forgotten");
+    fs::write(&users, "bob:x\n").expect("a file");
+    weir.says("keeping the current users");
+    assert_eq!([status(ada), status(bob)], [401, 200]);
+}
+
 /// Its caps, its queue and its level are changed by the file that cannot be taken over, and by
 /// nothing else in it.
 #[test]

@@ -48,6 +48,7 @@ pub fn lint(config: &Config, file: &File, tree: &Node, problems: &mut Problems) 
         self::zone(&zone.key, &zone.exempt, root.key("concurrency").key(name), problems);
     }
     limits(config, root, problems);
+    guesses(config, root, problems);
     trust(config, file, root, problems);
     lone_ipv6(config, file, root, problems);
 }
@@ -173,13 +174,28 @@ fn unused(config: &Config, file: &File, root: Location<'_>, problems: &mut Probl
         }
     }
     for (index, name) in file.upstreams.keys().enumerate() {
-        if !config.routes.iter().any(|route| route.action.upstream() == Some(&index)) {
+        let asks = |route: &RouteConfig| route.auth.as_ref().is_some_and(|it| it.upstream == index);
+        let uses = |route: &RouteConfig| route.action.upstream() == Some(&index) || asks(route);
+        if !config.routes.iter().any(uses) {
             let span = root.key("upstreams").name(name).span;
             problems.warn(
                 span,
                 format!("the upstream `{name}` is not used"),
                 "use it on a route, or remove it",
             );
+        }
+    }
+}
+
+/// A password can be guessed as often as the service behind it could be asked.
+fn guesses(config: &Config, root: Location<'_>, problems: &mut Problems) {
+    for (index, route) in config.routes.iter().enumerate() {
+        let has_limit = route.limits.iter().any(|rule| rule.settings.mode == Mode::Enforce);
+        if route.basic_auth.is_some() && !has_limit {
+            let hint = "add a rule on a zone with `key: client_ip`, like `rate: 10r/m` with \
+                `burst: 20, nodelay: true`";
+            let spot = root.key("routes").item(index).name("basic_auth");
+            problems.warn(spot.span, "passwords can be guessed without a limit", hint);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Lints on routes: requests that a route never gets, and limits that do not apply to requests that
-//! look like those of their route.
+//! Lints on routes: requests that a route never gets, and limits and conditions that do not apply to
+//! requests that look like those of their route.
 
 use std::collections::HashSet;
 
@@ -24,10 +24,25 @@ struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// Returns true if this route has all limits of the other one.
-    fn limits_as(&self, other: &Self) -> bool {
+    /// Returns what the other route has and this one does not, if anything.
+    fn lacks(&self, other: &Self) -> Option<&'static str> {
         let counts = |rule| self.route.limits.iter().any(|own| counts_as(own, rule));
-        other.route.limits.iter().all(counts)
+        let has_limits = other.route.limits.iter().all(counts);
+        let has_conditions = !other.has_conditions()
+            || (&self.route.access, &self.route.basic_auth, &self.route.auth)
+                == (&other.route.access, &other.route.basic_auth, &other.route.auth);
+        match (has_limits, has_conditions) {
+            (true, true) => None,
+            (false, true) => Some("limits"),
+            (true, false) => Some("conditions"),
+            (false, false) => Some("limits and conditions"),
+        }
+    }
+
+    /// Returns true if not every client may pass.
+    fn has_conditions(&self) -> bool {
+        let route = self.route;
+        route.access.is_some() || route.basic_auth.is_some() || route.auth.is_some()
     }
 }
 
@@ -46,7 +61,7 @@ pub fn lint(config: &Config, root: Location<'_>, problems: &mut Problems) {
         order.iter().map(|entry| &entry.pattern.host).filter(|host| hosts.insert(*host)).collect();
     let mut reported = HashSet::new();
     for (place, entry) in order.iter().enumerate() {
-        if entry.route.limits.is_empty() {
+        if entry.route.limits.is_empty() && !entry.has_conditions() {
             continue;
         }
         let found = [
@@ -58,7 +73,10 @@ pub fn lint(config: &Config, root: Location<'_>, problems: &mut Problems) {
         for (kind, found) in found.into_iter().enumerate() {
             // Once for a route: its other patterns are nearly always in the same case.
             if let Some((message, hint)) = found.filter(|_| reported.insert((entry.index, kind))) {
-                problems.warn(routes.item(entry.index).key("limits").span, message, hint);
+                let spot = routes.item(entry.index);
+                let keys = ["limits", "basic_auth", "auth", "access"].map(|key| spot.key(key));
+                let spot = keys.into_iter().find(|spot| spot.is_written()).unwrap_or(spot);
+                problems.warn(spot.span, message, hint);
             }
         }
     }
@@ -114,7 +132,7 @@ fn shadowed_limits(
     hosts: &[&HostPattern],
 ) -> Option<Warning> {
     // Only hosts that the configuration names can differ, so only those are tried.
-    let (taker, host) = hosts.iter().find_map(|host| {
+    let (taker, what, host) = hosts.iter().find_map(|host| {
         // The route that takes the path of the limited one for this host, with a method of both.
         let takes = |other: &&Entry<'_>| {
             let wanted = Pattern {
@@ -125,11 +143,11 @@ fn shadowed_limits(
             other.pattern.covers(&wanted) && share_a_method(other.pattern, limited.pattern)
         };
         let taker = order.iter().find(takes)?;
-        let shadows = taker.index != limited.index && is_shadowed(limited, host, taker);
-        shadows.then_some((taker.index, *host))
+        let what = taker.lacks(limited).filter(|_| is_shadowed(limited, host, taker))?;
+        (taker.index != limited.index).then_some((taker.index, what, *host))
     })?;
     Some((
-        format!("the limits of this route do not apply to requests to `{}`", named(host)),
+        format!("the {what} of this route do not apply to requests to `{}`", named(host)),
         format!(
             "entry {taker} of `routes`, counted from 0, has a more specific host and matches them; \
             repeat the limited path with that host"
@@ -137,8 +155,7 @@ fn shadowed_limits(
     ))
 }
 
-/// Returns true if `taker` takes requests to `host` from a route with a longer path, and leaves out
-/// one of its limits.
+/// Returns true if `taker` takes requests to `host` from a route with a longer path.
 fn is_shadowed(limited: &Entry<'_>, host: &HostPattern, taker: &Entry<'_>) -> bool {
     let of_host = |host: &HostPattern| Pattern {
         host: host.clone(),
@@ -149,12 +166,11 @@ fn is_shadowed(limited: &Entry<'_>, host: &HostPattern, taker: &Entry<'_>) -> bo
     // With one path for both, this compares the hosts alone.
     of_host(&limited.pattern.host).covers(&of_host(host))
         && length(&taker.pattern.path) < length(&limited.pattern.path)
-        && !taker.limits_as(limited)
 }
 
 /// A limit that names its methods does not apply to those that an earlier route takes.
 fn shadowed_methods(limited: &Entry<'_>, earlier: &[Entry<'_>]) -> Option<Warning> {
-    let (taker, method) = earlier.iter().find_map(|taker| {
+    let (taker, what, method) = earlier.iter().find_map(|taker| {
         let takes = |method: &&http::Method| {
             let methods = vec![(**method).clone()];
             taker.pattern.covers(&Pattern { methods, ..limited.pattern.clone() })
@@ -162,12 +178,13 @@ fn shadowed_methods(limited: &Entry<'_>, earlier: &[Entry<'_>]) -> Option<Warnin
         let method = limited.pattern.methods.iter().find(takes)?;
         // A route that takes all of them is reported elsewhere.
         let is_partial = !taker.pattern.covers(limited.pattern);
-        (is_partial && !taker.limits_as(limited)).then_some((taker.index, method))
+        let what = taker.lacks(limited).filter(|_| is_partial)?;
+        Some((taker.index, what, method))
     })?;
     Some((
-        format!("the limits of this route do not apply to {method} requests"),
+        format!("the {what} of this route do not apply to {method} requests"),
         format!(
-            "entry {taker} of `routes`, counted from 0, matches them; repeat the limits there, or \
+            "entry {taker} of `routes`, counted from 0, matches them; repeat the {what} there, or \
             remove {method}"
         ),
     ))
@@ -189,13 +206,14 @@ fn expression_before(limited: &Entry<'_>, order: &[Entry<'_>]) -> Option<Warning
         reaches
             && (own == other || *own == HostPattern::Any)
             && share_a_method(taker.pattern, limited.pattern)
-            && !taker.limits_as(limited)
+            && taker.lacks(limited).is_some()
     })?;
     let (index, text) = (taker.index, path_of(&taker.pattern.path));
+    let what = taker.lacks(limited)?;
     let message =
-        format!("the limits of this route do not apply to paths below that `{text}` matches");
+        format!("the {what} of this route do not apply to paths below that `{text}` matches");
     let hint = format!(
-        "entry {index} of `routes`, counted from 0, comes first; repeat the limits there, or write \
+        "entry {index} of `routes`, counted from 0, comes first; repeat the {what} there, or write \
         `over_regex: true` here"
     );
     Some((message, hint))
@@ -226,15 +244,14 @@ fn slash_apart(limited: &Entry<'_>, order: &[Entry<'_>]) -> Option<Warning> {
     let of_other = Pattern { path: PathPattern::Exact(other.clone()), ..limited.pattern.clone() };
     let taker = order.iter().find(|taker| taker.pattern.covers(&of_other))?;
     let (index, path) = (taker.index, path.trim_end_matches('/'));
-    (!taker.limits_as(limited)).then(|| {
-        (
-            format!("the limits of this route do not apply to `{other}`"),
-            format!(
-                "entry {index} of `routes`, counted from 0, matches it; write `path: {path}` for \
-                both and all below"
-            ),
-        )
-    })
+    let what = taker.lacks(limited)?;
+    Some((
+        format!("the {what} of this route do not apply to `{other}`"),
+        format!(
+            "entry {index} of `routes`, counted from 0, matches it; write `path: {path}` for both \
+            and all below"
+        ),
+    ))
 }
 
 fn share_a_method(one: &Pattern, other: &Pattern) -> bool {

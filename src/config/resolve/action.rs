@@ -169,7 +169,7 @@ fn body_of(path: &Path) -> Result<Bytes, HintedError> {
 }
 
 /// Upstream of a route: a name, or an endpoint instead.
-fn upstream(
+pub fn upstream(
     judge: &mut Collector<'_>,
     names: &mut Names<'_>,
     spot: Location<'_>,

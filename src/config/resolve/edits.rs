@@ -84,7 +84,7 @@ fn removed(
 }
 
 /// Error about a header of this name.
-fn about(name: &str, error: NameError) -> HintedError {
+pub fn about(name: &str, error: NameError) -> HintedError {
     hinted(format!("`{name}` {error}"), error.hint().unwrap_or_default())
 }
 

@@ -23,8 +23,10 @@ use crate::{
     runtime::hint::hinted,
 };
 
+pub mod access;
 pub mod action;
 pub mod address;
+pub mod auth;
 pub mod codings;
 pub mod collector;
 pub mod concurrency;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    action, codings::codings, collector::Collector, concurrency, condition, edits,
+    access, action, auth, codings::codings, collector::Collector, concurrency, condition, edits,
     location::Location, names::Names, pattern::patterns, reject, rewrite,
 };
 use crate::{
@@ -42,6 +42,9 @@ pub fn route(
         action: action::action(judge, names, spot, route),
         limits: limits(judge, names, spot.key("limits"), &route.limits),
         concurrency: concurrency::rules(judge, names, spot.key("concurrency"), &route.concurrency),
+        access: access::networks(judge, spot, route),
+        basic_auth: access::basic_auth(judge, spot, route),
+        auth: auth::service(judge, names, spot, route),
         reject: reject::settings(&names.file.reject, route.reject.as_ref()),
         max_body: match route.request.max_body.0.as_str() {
             "none" => None,

@@ -13,6 +13,7 @@ use serde_yaml::Value as Yaml;
 use super::yaml_tree::{Node, Scalar, Value};
 use crate::{limit::Missing, proxy::route::PathMatching};
 
+pub mod access;
 pub mod action;
 pub mod amount;
 pub mod client_limits;
@@ -26,6 +27,7 @@ pub mod route;
 pub mod upstream;
 pub mod zone;
 
+pub use access::{AccessSpec, AuthSpec, BasicAuthSpec};
 pub use action::{RedirectSpec, RespondSpec, RewriteSpec};
 pub use amount::Amount;
 pub use client_limits::{HeaderLimitsSpec, QueueSpec, StateSpec, Timeouts};

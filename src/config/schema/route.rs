@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    access::{AccessSpec, AuthSpec, BasicAuthSpec},
     action::{RedirectSpec, RespondSpec, RewriteSpec},
     amount::Amount,
     concurrency::ConcurrentSpec,
@@ -81,6 +82,16 @@ pub struct RouteSpec {
     /// back when its response has ended, in whatever way (nginx: `limit_conn`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub concurrency: Vec<ConcurrentSpec>,
+    /// Networks whose clients may pass; judged before the limits, so that a refused client spends
+    /// nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<AccessSpec>,
+    /// Users that may pass with a password, asked for behind the limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basic_auth: Option<BasicAuthSpec>,
+    /// Service that judges each request, asked behind the limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<AuthSpec>,
     /// Differences from the general `reject`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reject: Option<RouteReject>,
@@ -211,8 +222,8 @@ pub struct ResponseSpec {
 #[serde(default, deny_unknown_fields)]
 pub struct HeadersSpec {
     /// Header values to set; existing lines of the name are replaced. A value is text with
-    /// `{client_ip}`, `{host}`, `{path}`, `{query}`, `{request_id}`, `{route}` and `{scheme}`
-    /// (nginx: `proxy_set_header`, `add_header`).
+    /// `{client_ip}`, `{host}`, `{path}`, `{query}`, `{request_id}`, `{route}`, `{scheme}` and
+    /// `{user}` (nginx: `proxy_set_header`, `add_header`).
     pub set: BTreeMap<String, String>,
     /// Names of fields to remove; this comes before setting (nginx: `proxy_hide_header`).
     pub remove: Vec<String>,

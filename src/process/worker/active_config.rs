@@ -4,6 +4,7 @@ use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
 
 use super::shared::Shared;
 use crate::{
+    access::{keyed_digest::NoRandomness, password_check::PasswordCheck},
     config::{ConcurrencyConfig, RouteConfig},
     downstream::{settings::HeaderLimits, upload::RequestBody},
     files::{FileServer, blocking::BlockingReads, root::RootError},
@@ -14,7 +15,10 @@ use crate::{
     proxy::{
         Proxy,
         action::Action,
+        basic_auth::BasicAuth,
         concurrency::ConcurrencyRule,
+        forward_auth::{ForwardAuth, VerdictMemory},
+        guard::{Authenticator, Guard},
         reject::Reject,
         route::RouteTable,
         served_route::{Route, counted_by},
@@ -53,6 +57,9 @@ pub enum BuildError {
         /// Error of the kernel.
         source: io::Error,
     },
+    /// There is no key for what is remembered of passwords.
+    #[error("cannot make a key: {0}")]
+    Random(#[from] NoRandomness),
     /// A route has more rules than a gate takes.
     #[error("route `{route}` has {rules} limits, and at most {max} are supported", max = MAX_RULES)]
     TooManyRules {
@@ -67,6 +74,8 @@ pub enum BuildError {
 pub struct ActiveConfig {
     /// Responds to requests.
     pub proxy: Proxy,
+    /// Verifier of passwords.
+    check: Rc<PasswordCheck>,
     /// Upstreams, in the order of [`crate::config::Config::upstreams`].
     pub upstreams: Vec<Rc<Upstream<RequestBody>>>,
     /// Policies of the listeners.
@@ -103,8 +112,12 @@ impl ActiveConfig {
         };
         let upstreams: Vec<_> = shared.upstreams.iter().map(upstream).collect();
         let reads = before.map(|before| before.reads.clone()).unwrap_or_default();
+        let check = PasswordCheck::new(before.map(|before| &*before.check)).map(Rc::new)?;
+        let memory = Rc::new(VerdictMemory::new()?);
+        let users =
+            |index, route: &RouteConfig| authenticator(index, route, &upstreams, &check, &memory);
         let (mut routes, mut scopes) = (Vec::with_capacity(config.routes.len()), Vec::new());
-        for route in &config.routes {
+        for (index, route) in config.routes.iter().enumerate() {
             let gate = gate(route, &shared.zones, &mut scopes)?;
             let concurrency = concurrency(route, &shared.concurrency);
             let action = route.action.try_map(
@@ -112,7 +125,8 @@ impl ActiveConfig {
                 |files| FileServer::open(files, &reads, alarm),
             );
             let wrong = |source| BuildError::Files { route: Arc::clone(&route.name), source };
-            let built = Rc::new(served(route, gate, concurrency, action.map_err(wrong)?));
+            let guard = Guard::of(route.access.clone(), users(index, route));
+            let built = Rc::new(served(route, gate, concurrency, guard, action.map_err(wrong)?));
             routes
                 .extend(route.patterns.iter().map(|pattern| (pattern.clone(), Rc::clone(&built))));
         }
@@ -135,6 +149,7 @@ impl ActiveConfig {
         };
         Ok(Self {
             proxy,
+            check,
             upstreams,
             doors: Arc::clone(&shared.doors),
             limits: config.header_limits,
@@ -147,6 +162,7 @@ fn served(
     route: &RouteConfig,
     gate: Gate,
     concurrency: Vec<ConcurrencyRule>,
+    guard: Option<Box<Guard>>,
     action: Action<Rc<Upstream<RequestBody>>, FileServer>,
 ) -> Route {
     Route {
@@ -154,6 +170,7 @@ fn served(
         counted: counted_by(&gate, &concurrency),
         gate,
         concurrency,
+        guard,
         action,
         reject: Reject::new(route.reject.clone(), route.limits.len()),
         rewrite: route.rewrite.clone().map(Box::new),
@@ -175,6 +192,22 @@ fn concurrency(route: &RouteConfig, zones: &[Arc<ConcurrencyZone>]) -> Vec<Concu
 
 /// Builds the gate of a route. Equal scopes are one, so that rules can be compared
 /// ([`guards_as`](crate::proxy::served_route::guards_as)).
+/// Way to find out the users of the route of this number, if it has one.
+fn authenticator(
+    index: usize,
+    route: &RouteConfig,
+    upstreams: &[Rc<Upstream<RequestBody>>],
+    check: &Rc<PasswordCheck>,
+    memory: &Rc<VerdictMemory>,
+) -> Option<Authenticator> {
+    if let Some(users) = &route.basic_auth {
+        return Some(Authenticator::Passwords(BasicAuth::new(users, check)));
+    }
+    let auth = route.auth.as_ref()?;
+    let service = ForwardAuth::new(auth, &upstreams[auth.upstream], memory, index);
+    Some(Authenticator::service(service))
+}
+
 fn gate(
     route: &RouteConfig,
     zones: &[Arc<Zone>],
