@@ -57,6 +57,9 @@ fn loaded(name: &str, yaml: &str) -> Loaded {
         let pair = "- { cert: tests/certificates/a.pem, key: tests/certificates/a.key }";
         let line = match line.trim_start() {
             text if text.starts_with("- { cert: ") => format!("{}{pair}", &line[..8]),
+            text if text.starts_with("basic_auth: ") => {
+                format!("{}basic_auth: {{ file: tests/config_wrong/users.txt }}", &line[..4])
+            }
             text if text.starts_with("client_ca: ") => {
                 format!("{}client_ca: tests/certificates/a.pem", &line[..6])
             }
@@ -131,6 +134,8 @@ fn every_directive_of_a_file_has_one_line() {
 fn files_beside_scripts_are_closed() {
     let import = |server: &str| imported(&format!("server {{ listen 80; {server} }}")).yaml;
     assert!(import("root /srv; location / { }").contains("root: /srv"));
+    let denied = import("root /srv; location / { deny all; }");
+    assert!(denied.contains("root: /srv") && denied.contains("deny: "), "{denied}");
     for server in [
         "root /srv; location / { } location ~ \\.php$ { fastcgi_pass app:9000; }",
         "root /srv; location / { } location ~* \\.(sql|bak)$ { deny all; }",
@@ -141,7 +146,6 @@ fn files_beside_scripts_are_closed() {
         "root /srv; location / { try_files $uri $uri/ /index.php?$args; }",
         "root /srv; location / { content_by_lua_block { ngx.say(1) } }",
         "root /srv; location / { secure_link $arg_md5; }",
-        "root /srv; location / { deny all; }",
         "root /srv; location / { internal; }",
         "root /srv; location / { rewrite ^/a /b; }",
         "root /srv/$host; location / { }",
@@ -186,21 +190,23 @@ fn fallback_is_carried_where_nginx_finds_the_same_file() {
 #[test]
 fn protected_location_is_closed() {
     for rule in [
-        "deny all;",
-        "allow 10.0.0.0/8; deny all;",
-        "auth_basic x; auth_basic_user_file f;",
+        "allow 10.1.0.0/16; deny 10.0.0.0/8;",
+        "deny $remote_addr;",
+        "auth_basic x;",
+        "auth_basic $host; auth_basic_user_file f;",
+        "auth_basic x; auth_basic_user_file /etc/$host;",
         "auth_request /verify;",
+        "auth_request $uri;",
+        "satisfy any; deny 10.0.0.0/8; auth_basic x; auth_basic_user_file f;",
         "auth_jwt x;",
         "access_by_lua_block { ngx.exit(403) }",
-        "try_files $uri @named;",
         "internal;",
         "return 403;",
         "limit_except GET { deny all; }",
     ] {
-        let pass = if rule.starts_with("try_files") { "" } else { "proxy_pass http://private:80;" };
+        let pass = "proxy_pass http://private:80;";
         let text = format!(
             "server {{ listen 80; location / {{ proxy_pass http://open:80; }}\n\
-             location @named {{ deny all; proxy_pass http://private:80; }}\n\
              location /private {{ {rule} {pass} }} }}"
         );
         let imported = imported(&text);
@@ -215,6 +221,55 @@ fn protected_location_is_closed() {
         // What has methods of its own is open for those only.
         let others = upstreams.iter().filter(|(methods, _)| methods.is_some());
         assert!(others.count() == usize::from(rule.starts_with("limit_except")), "{rule}");
+    }
+}
+
+/// Each rule of access becomes a condition of the route, and nothing else opens it.
+#[test]
+fn protected_location_keeps_its_conditions() {
+    for (rule, expected) in [
+        ("deny all;", "access: { deny: [ \"0.0.0.0/0\", \"::/0\" ] }"),
+        (
+            "allow 10.1.2.3/8; allow 192.0.2.7; deny all;",
+            "access: { allow: [ \"10.0.0.0/8\", \"192.0.2.7/32\" ] }",
+        ),
+        (
+            "deny 10.1.0.0/16; allow 10.0.0.0/8; deny all;",
+            "access: { allow: [ \"10.0.0.0/8\" ], deny: [ \"10.1.0.0/16\" ] }",
+        ),
+        ("allow 10.0.0.0/8; deny 192.0.2.0/24;", "access: { deny: [ \"192.0.2.0/24\" ] }"),
+        ("deny 192.0.2.1; allow all; deny 10.0.0.0/8;", "access: { deny: [ \"192.0.2.1/32\" ] }"),
+        (
+            "auth_basic \"My page\"; auth_basic_user_file /etc/users;",
+            "basic_auth: { file: /etc/users, realm: \"My page\" }",
+        ),
+        (
+            "satisfy any; allow 10.0.0.0/8; deny all; auth_basic x; auth_basic_user_file u;",
+            "access: { allow: [ \"10.0.0.0/8\" ], satisfy: any }",
+        ),
+        (
+            "auth_basic x; auth_basic_user_file u; proxy_set_header X-User $remote_user;",
+            "x-user: \"{user}\"",
+        ),
+        ("auth_request /ask;", "auth: { url: \"http://auth:9000/verify\" }"),
+        (
+            "auth_request /ask; auth_request_set $u $upstream_http_remote_user; proxy_set_header Remote-User $u;",
+            "auth: { url: \"http://auth:9000/verify\", pass: [ remote-user ] }",
+        ),
+        ("try_files $uri @named;", "access: { deny: [ \"0.0.0.0/0\", \"::/0\" ] }"),
+    ] {
+        let pass = if rule.starts_with("try_files") { "" } else { "proxy_pass http://private:80;" };
+        let text = format!(
+            "server {{ listen 80; location / {{ proxy_pass http://open:80; }}\n\
+             location = /ask {{ internal; proxy_pass http://auth:9000/verify; proxy_set_header X-Original-URI $request_uri; }}\n\
+             location @named {{ deny all; proxy_pass http://private:80; }}\n\
+             location /private {{ {rule} {pass} }} }}"
+        );
+        let yaml = imported(&text).yaml;
+        loaded("protected", &yaml);
+        let (_, route) = yaml.split_once("- path: /private").expect("a route");
+        let route = route.split("\n  - ").next().expect("its lines");
+        assert!(route.contains(expected) && route.contains("http://private:80"), "{rule}: {yaml}");
     }
 }
 

@@ -20,6 +20,8 @@ pub struct FieldPlace<'a> {
     pub server_name: &'a str,
     /// Port of the listener, if the server has one only.
     pub port: &'a str,
+    /// True if a user is verified.
+    pub has_user: bool,
 }
 
 /// Treatment of a field of the request.
@@ -41,6 +43,9 @@ pub fn of_requests(
 ) {
     for directive in place.level.all(&format!("{kind}_set_header")) {
         let name = directive.arg(0).to_ascii_lowercase();
+        if is_of_verdict(state, directive, &name, route) {
+            continue;
+        }
         let outcome = edit(&name, directive, place).and_then(|edit| {
             let value = match &edit {
                 Edit::Set(value) => Some(&**value),
@@ -73,6 +78,34 @@ pub fn of_requests(
     }
     // A name is set or removed, not both.
     route.remove_request.retain(|name| !route.set_request.contains_key(name));
+}
+
+/// Plans a field that has the value of one of the verdict of `auth_request`. Another name is only
+/// kept from clients: nginx replaces what they send.
+fn is_of_verdict(
+    state: &mut Translation<'_>,
+    directive: &Directive,
+    name: &str,
+    route: &mut RoutePlan,
+) -> bool {
+    let (Some(auth), Some(variable)) = (&mut route.guard.auth, directive.arg(1).strip_prefix('$'))
+    else {
+        return false;
+    };
+    let Some((_, field)) = auth.variables.iter().find(|(known, _)| known == variable) else {
+        return false;
+    };
+    if field == name {
+        state.notes.carry(directive);
+    } else {
+        let reason = format!("the verdict has it as `{field}`, and fields keep their names");
+        route.remarks.add(format!("without `{name}`: {reason}"));
+        state.notes.refuse(directive, reason);
+    }
+    if !auth.pass.iter().any(|known| known == name) {
+        auth.pass.push(name.to_owned());
+    }
+    true
 }
 
 fn edit(name: &str, directive: &Directive, place: FieldPlace<'_>) -> Result<Edit, String> {
@@ -119,6 +152,7 @@ fn template(value: &str, place: FieldPlace<'_>) -> Result<String, String> {
             "host" | "http_host" => "{host}",
             "request_id" => "{request_id}",
             "scheme" => "{scheme}",
+            "remote_user" if place.has_user => "{user}",
             "server_name" if !place.server_name.is_empty() => place.server_name,
             "server_port" if !place.port.is_empty() => place.port,
             "proxy_host" => place.authority,

@@ -3,11 +3,11 @@
 use std::rc::Rc;
 
 use super::{
-    access::protection,
+    access::conditions,
     amounts::{size, size_bytes},
     fields::{self, FieldPlace},
     levels::Level,
-    plan::{FilesPlan, RoutePlan},
+    plan::{FilesPlan, GuardPlan, RoutePlan},
     rules::rules,
     targets::{LocationAction, action},
     translation::{NginxServer, Translation},
@@ -76,6 +76,13 @@ impl<'s, 'a> Scope<'s, 'a> {
                 route.remarks.add(change);
             }
             state.notes.refuse(location, route.remarks.changes.join("; "));
+        } else if route.guard != GuardPlan::default()
+            && !route.is_exact
+            && !location.modifier_and_path().1.ends_with('/')
+        {
+            let change = format!("not protected: `{}x` and the like take other routes", route.path);
+            route.remarks.add(change.clone());
+            state.notes.tell(location, Treatment::Noted, change);
         }
         self.found.push((Some(location), route));
         // Behind the other: of two routes for one path the first that takes the method counts.
@@ -151,17 +158,21 @@ impl<'s, 'a> Scope<'s, 'a> {
         level: &Rc<Level<'a>>,
         location: Option<&'a Directive>,
     ) -> RoutePlan {
-        if let Some(reason) = protection(state, level, &self.server.level) {
-            return closed(route, &reason);
+        match conditions(state, level, self.server) {
+            Ok(guard) => route.guard = guard,
+            Err(reason) => return closed(route, &reason),
         }
         let (target, level_of_target) = match action(state, level, self.server, location) {
             LocationAction::Forward { target, level } => (target, level),
             LocationAction::Files(files) => return self.files(state, route, level, files),
             LocationAction::None(reason) => return closed(route, &reason),
         };
-        // A named location has rules of its own.
-        if let Some(reason) = protection(state, &level_of_target, &self.server.level) {
-            return closed(route, &reason);
+        // A named location has rules of its own, and nginx asks for both.
+        match conditions(state, &level_of_target, self.server) {
+            Ok(guard) if guard == GuardPlan::default() || guard == route.guard => {}
+            Ok(guard) if route.guard == GuardPlan::default() => route.guard = guard,
+            Ok(_) => return closed(route, "two locations have conditions of their own"),
+            Err(reason) => return closed(route, &reason),
         }
         let upstream = super::upstreams::upstream(state, target.as_ref(), &level_of_target);
         match upstream {
@@ -179,6 +190,7 @@ impl<'s, 'a> Scope<'s, 'a> {
             authority: &target.authority,
             server_name: &self.server_name,
             port: &self.port,
+            has_user: route.guard.basic_auth.is_some(),
         };
         let kind = if target.is_grpc { "grpc" } else { "proxy" };
         fields::of_requests(state, place, kind, &mut route);
@@ -202,7 +214,8 @@ impl<'s, 'a> Scope<'s, 'a> {
         rules(state, level, &mut route);
         self.settings(state, level, &mut route);
         let (server_name, port) = (&*self.server_name, &*self.port);
-        let place = FieldPlace { level, authority: "", server_name, port };
+        let has_user = route.guard.basic_auth.is_some();
+        let place = FieldPlace { level, authority: "", server_name, port, has_user };
         fields::of_responses(state, place, "proxy", &mut route);
         let policy = route.set_response.remove("cache-control");
         // nginx sends both, and two fields are one list.

@@ -197,6 +197,34 @@ pub struct FilesPlan {
     pub strip_prefix: Option<String>,
 }
 
+/// Conditions for passing a route.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GuardPlan {
+    /// Allowed networks; none for all of them.
+    pub allow: Option<Vec<String>>,
+    /// Denied networks.
+    pub deny: Vec<String>,
+    /// A client of an allowed network needs no credentials.
+    pub is_any: bool,
+    /// File of users, and the realm.
+    pub basic_auth: Option<(String, String)>,
+    /// Service that is asked.
+    pub auth: Option<AuthPlan>,
+}
+
+/// Service that is asked about requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuthPlan {
+    /// Upstream, by its name or its URL.
+    pub upstream: String,
+    /// Path there.
+    pub path: String,
+    /// Variables that have a field of the verdict, each with the name of that field.
+    pub variables: Vec<(String, String)>,
+    /// Fields of the verdict that are forwarded.
+    pub pass: Vec<String>,
+}
+
 /// Route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoutePlan {
@@ -212,6 +240,8 @@ pub struct RoutePlan {
     pub upstream: String,
     /// Files in place of an upstream.
     pub files: Option<FilesPlan>,
+    /// Conditions for passing.
+    pub guard: GuardPlan,
     /// The route is closed: weir cannot do what nginx does there.
     pub is_closed: bool,
     /// Rules.

@@ -168,6 +168,7 @@ impl Sheet {
             Some(files) => self.files(files),
             None => self.line(2, &format!("upstream: {}", quoted(&route.upstream)), ""),
         }
+        super::access::lines(&route.guard).iter().for_each(|line| self.line(2, line, ""));
         if !route.limits.is_empty() {
             self.line(2, "limits:", "");
             for rule in &route.limits {
