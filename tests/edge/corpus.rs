@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use weir_test::judge::{
-    blocks, connection, decision, endpoint, fields, frames, import, parsers, zones,
+    access, blocks, connection, decision, endpoint, fields, frames, import, parsers, zones,
 };
 
 /// Bytes of the files of a target, of which there are at least so many; each is named when it is
@@ -79,6 +79,16 @@ fn proxy_header() {
 #[test]
 fn target() {
     over("target", 10, parsers::target);
+}
+
+#[test]
+fn users() {
+    over("users", 8, access::users);
+}
+
+#[test]
+fn credentials() {
+    over("credentials", 8, access::credentials);
 }
 
 #[test]
