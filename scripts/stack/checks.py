@@ -36,7 +36,7 @@ def s1_up_from_a_clean_clone(s):
     network = json.loads(s.docker("network", "inspect", s.network("backend")).stdout)[0]
     assert network["Internal"], network
     assert sorted(s.inspect("webserver")["NetworkSettings"]["Networks"]) == [s.network("backend"), s.network("frontend")]
-    for one in ["auth", "database", "redis", "migrate"]:
+    for one in ["auth", "database", "redis", "migrate", "whoami"]:
         assert list(s.inspect(one)["NetworkSettings"]["Networks"]) == [s.network("backend")], one
     return f"{time.monotonic() - began:.1f} s"
 
@@ -227,7 +227,12 @@ def s1_login_by_browser(s):
     sent = "; ".join(one.split(";")[0] for one in cookies)
     status, _, body = s.http("GET", "/api/v1/me", headers={"cookie": sent})
     assert status == 200 and json.loads(body)["username"] == "bob", (status, body)
-    return "logged in, by cookie"
+    status, _, _ = s.http("GET", "/whoami", headers={"remote-user": "root"})
+    assert status == 401, status
+    spoofed = {"cookie": sent, "remote-user": "root", "Remote_User": "root", "remote-roles": "root"}
+    status, _, body = s.http("GET", "/whoami", headers=spoofed)
+    assert status == 200 and body.startswith("remote-user: bob\n") and "root" not in body, (status, body)
+    return "logged in, by cookie; whoami learns it from auth"
 
 
 def country(s, token):
@@ -452,6 +457,7 @@ def s9_stop(s):
     codes = {one: state["ExitCode"] for one, state in ended.items()}
     assert not seen["failures"] and set(seen["statuses"]) <= {"200", "503"}, (seen["failures"], seen["statuses"], err[-300:])
     assert codes == dict.fromkeys(SERVICES, 0), codes
+    assert s.inspect("whoami")["State"]["ExitCode"] == 0
     assert took <= 10, f"{took:.1f} s, ended at { {one: state['FinishedAt'][11:23] for one, state in ended.items()} }"
     return f"{took:.1f} s, parked requests: {seen['statuses']}"
 
@@ -475,7 +481,7 @@ def s9_up_in_a_terminal(s):
 def s10_hardening(s):
     """Non-root, read-only, no capabilities, no new privileges, limits; health asked by the programs' own subcommands."""
     own = {"webserver": "weir", "auth": "auth", "database": "pg_isready", "redis": "redis-cli"}
-    for one in SERVICES + ["migrate"]:
+    for one in [*SERVICES, "migrate", "whoami"]:
         told = s.inspect(one)
         host, config = told["HostConfig"], told["Config"]
         assert config["User"].split(":")[0] not in ("", "0", "root"), one
@@ -483,7 +489,7 @@ def s10_hardening(s):
         assert "no-new-privileges:true" in host["SecurityOpt"] and not host["Privileged"], one
         assert host["Memory"] > 0 and host["NanoCpus"] > 0 and host["PidsLimit"] > 0, one
         test = " ".join(config.get("Healthcheck", {}).get("Test", []))
-        assert one == "migrate" or own[one] in test, (one, test)
+        assert one in ("migrate", "whoami") or own[one] in test, (one, test)
     root = pathlib.Path(s.directory)
     assert len(list(root.glob("*.Dockerfile"))) >= 2
     rules = [line for line in (root / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]

@@ -12,7 +12,7 @@ use crate::{
         self, Problems,
         resolve::address::{self, AddressError},
     },
-    demo,
+    demo::{self, Sample},
     process::App,
 };
 
@@ -27,6 +27,10 @@ pub struct Demo {
     /// Address to listen on, like :8080 or 127.0.0.1:8080
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = with_hint(listen))]
     listen: Listen,
+    /// Serve the sample upstream alone on this address, without a proxy; its /whoami shows the user
+    /// that a proxy names
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "listen", value_parser = with_hint(listen))]
+    sample: Option<Listen>,
 }
 
 /// Address to listen on, with its text: `:8080` is an address of each family.
@@ -44,6 +48,9 @@ impl Demo {
     /// Serves until a signal stops it.
     #[must_use]
     pub fn run(self) -> Outcome {
+        if let Some(sample) = self.sample {
+            return serve_sample(sample.address);
+        }
         let upstream = match demo::start() {
             Ok(upstream) => upstream,
             Err(error) => return report_error(&error, Outcome::Failed),
@@ -65,6 +72,20 @@ impl Demo {
             // A reader that has closed its pipe does not stop the demo.
             let _ = print(&greeting(reachable(address), &program()));
         })
+    }
+}
+
+/// Serves the sample upstream alone until a signal stops it.
+fn serve_sample(address: SocketAddr) -> Outcome {
+    let served = Sample::bind(address).and_then(|sample| {
+        let address = reachable(sample.address()?);
+        // A reader that has closed its pipe does not stop it.
+        let _ = print(&format!("the sample upstream serves on http://{address}\n"));
+        sample.serve()
+    });
+    match served {
+        Ok(()) => Outcome::Fine,
+        Err(error) => report_error(&error, Outcome::Failed),
     }
 }
 

@@ -215,3 +215,25 @@ fn listen_takes_the_addresses_that_listeners_take() {
         [true, true, true, false, false]
     );
 }
+
+/// A proxy names the user there; a client may, since nothing is before it.
+#[test]
+fn sample_alone_shows_the_user_and_ends_with_a_signal() {
+    let command = &mut Command::new(env!("CARGO_BIN_EXE_weir"));
+    let command = command.args(["demo", "--sample", "127.0.0.1:0"]).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("the binary of this package");
+    let mut line = String::new();
+    let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
+    output.read_line(&mut line).expect("a line");
+    let address = line.trim_end().rsplit("http://").next().expect("an address");
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    let request =
+        "GET /whoami HTTP/1.1\r\nhost: a\r\nremote-user: ada\r\nconnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).expect("a request is taken");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).expect("a response, then the end");
+    assert!(response.ends_with("\r\n\r\nremote-user: ada\nremote-roles: -\n"), "{response}");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a process");
+    assert!(child.wait().expect("a process of this test").success());
+}
