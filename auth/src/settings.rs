@@ -238,6 +238,7 @@ impl Settings {
             trusted_proxies: Trust {
                 proxies: networks(environment, "TRUSTED_PROXIES")?,
                 header: Forwarding::XForwardedFor,
+                recursive: true,
             },
             cookie_secure: parsed(
                 environment,

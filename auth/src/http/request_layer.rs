@@ -55,7 +55,11 @@ pub async fn serve(
 ) -> Response {
     let began = Instant::now();
     let request_id = request_id(request.headers());
-    let client = layer.auth.settings.trusted_proxies.client(peer.ip(), request.headers());
+    let trust = &layer.auth.settings.trusted_proxies;
+    let client = match trust.client(peer.ip(), request.headers()) {
+        Ok(client) => client,
+        Err(error) => return Problem::malformed(error.to_string()).into_response(),
+    };
     let origin = Origin { client: Some(client), request_id: request_id.clone() };
     let cookies = cookies(&layer.auth.settings, peer.ip(), request.headers());
     request.extensions_mut().insert(Caller { client, origin, cookies });
