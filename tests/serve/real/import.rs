@@ -46,8 +46,12 @@ fn file(name: &str, endpoint: SocketAddr) -> String {
 /// Verifies a file beside a real nginx: the exit code and what was printed.
 fn verified(name: &str, edit: impl Fn(String) -> String) -> (Option<i32>, String) {
     let endpoint = echo();
-    let text = edit(file(name, endpoint));
     let folder = tempfile::tempdir().expect("a folder");
+    let site = folder.path().join("site");
+    fs::create_dir_all(site.join("assets")).expect("a folder");
+    fs::write(site.join("index.html"), "<p>page</p>\n").expect("a file");
+    let text = edit(file(name, endpoint));
+    let text = text.replace("/usr/share/nginx/html", &site.display().to_string());
     let path = folder.path().join("nginx.conf");
     fs::write(&path, &text).expect("a file");
     let path = path.display().to_string();

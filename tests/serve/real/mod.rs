@@ -2,6 +2,7 @@
 //! what counts.
 
 mod curl;
+mod files;
 mod grpc;
 mod h2load;
 mod haproxy;
