@@ -11,6 +11,7 @@ use self::{
     listeners::addresses,
     reload::open_log,
     running::{Running, Startup},
+    service_manager::ServiceManager,
     worker::shared::{Listening, Shared},
     workers::Workers,
 };
@@ -38,6 +39,7 @@ mod pending_work;
 pub mod reload;
 mod reload_report;
 mod running;
+mod service_manager;
 mod sockets;
 pub mod start_error;
 pub mod state;
@@ -161,11 +163,14 @@ impl App {
         let crew = Workers::start(&shared, sockets)?;
         // Logged only now, when every worker accepts.
         tracing::info!(?addresses, "listening");
+        let manager = ServiceManager::of_environment();
+        manager.is_ready();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(StartError::Thread)?;
-        let running = Running::new(Startup { shared, order, crew, held, control, writer, source });
+        let running =
+            Running::new(Startup { shared, order, crew, held, control, writer, source, manager });
         let (ended, crew, writers) =
             LocalSet::new().block_on(&runtime, running.until_ended(orders, admin));
         // A thread that still waits for a file, a name or a new process is not waited for.

@@ -17,6 +17,7 @@ use super::{
     pending_work::{Change, Planned, Wanted, Work, WorkOutcome},
     reload::{self, AccessLogChange, Effect, ReloadError, ReloadPlan},
     reload_report::{Reason, admin_handlers, log_outcome, reloaded},
+    service_manager::ServiceManager,
     sockets,
     start_error::HandoverError,
     state_writer::{self, StateWriter},
@@ -59,6 +60,8 @@ pub struct Startup {
     pub writer: Option<Writer>,
     /// Source of the configuration.
     pub source: Option<ConfigSource>,
+    /// Service manager that started the process.
+    pub manager: ServiceManager,
 }
 
 /// Running proxy.
@@ -72,6 +75,7 @@ pub struct Running {
     control: Option<UnixListener>,
     writers: Vec<Writer>,
     source: Option<ConfigSource>,
+    manager: ServiceManager,
     keep: StateWriter,
     tending: BackgroundTasks,
     wanted: Wanted,
@@ -90,7 +94,8 @@ enum Told {
 
 impl Running {
     /// Creates the loop for a proxy whose workers have started.
-    pub fn new(Startup { shared, order, crew, held, control, writer, source }: Startup) -> Self {
+    pub fn new(startup: Startup) -> Self {
+        let Startup { shared, order, crew, held, control, writer, source, manager } = startup;
         let tending = BackgroundTasks::new(shared.connector.clone(), dns::system());
         Self {
             shared,
@@ -100,6 +105,7 @@ impl Running {
             control,
             writers: writer.into_iter().collect(),
             source,
+            manager,
             keep: StateWriter::default(),
             tending,
             wanted: Wanted::default(),
@@ -122,6 +128,9 @@ impl Running {
         drop(give);
         self.tending.replace_tasks(&self.shared.upstreams);
         let told = self.until_told(&mut take).await;
+        if told == Told::Stop {
+            self.manager.is_stopping();
+        }
         let (time, idle) = if told == Told::HandedOver {
             (LAST_CLIENTS, Idle::Await)
         } else {
@@ -275,6 +284,7 @@ impl Running {
             let Some(load) = self.source.as_ref().map(|source| Arc::clone(&source.load)) else {
                 return log_outcome(&Reason::Reload, &Err(ReloadError::NoFile), asked);
             };
+            self.manager.is_reloading();
             let plan = self.plan(move |shared| loaded(shared, &load), AccessLogChange::Reopened);
             self.work = Work::Change(Change { plan, reason: Reason::Reload, asked });
         } else {
@@ -342,6 +352,10 @@ impl Running {
             outcome = Err(ReloadError::Lost);
         }
         log_outcome(&reason, &outcome, asked);
+        if matches!(reason, Reason::Reload) {
+            // Also after one that failed: the process serves as before.
+            self.manager.is_ready();
+        }
     }
 
     async fn take_over(&mut self, mut plan: Box<ReloadPlan>) -> Result<Effect, ReloadError> {
@@ -406,6 +420,7 @@ impl Running {
         self.order.by(Instant::now() + self.shared.config.drain + LAST_CLIENTS, Idle::Await);
         match successor.remember(&state_writer::take(&self.shared)) {
             Ok(()) => {
+                self.manager.is_followed_by(successor.pid());
                 tracing::info!(
                     pid = successor.pid(),
                     "handed over; exiting after the last request in progress"

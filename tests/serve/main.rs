@@ -24,6 +24,7 @@ mod memory;
 mod real;
 mod reload;
 mod restarts;
+mod service_manager;
 mod shutdown;
 mod slow;
 mod spellings;
