@@ -66,11 +66,25 @@ impl Gate {
     pub fn decide(&self, subject: &Subject<'_>, now: Millis) -> Judgement {
         // Most routes have one or two rules. Arrays for `MAX_RULES` would cost them more to fill
         // and to copy than the arithmetic does.
-        match self.rules.len() {
+        let judgement = match self.rules.len() {
             0 => Judgement::exempt(),
             1 => self.decide_by::<1>(subject, now),
             2 => self.decide_by::<2>(subject, now),
             _ => self.decide_by::<MAX_RULES>(subject, now),
+        };
+        if judgement.verdict.decision == Decision::Reject {
+            self.count_reject(&judgement, now);
+        }
+        judgement
+    }
+
+    /// Counts a reject of the bucket for the penalty of its rule, if the rule has one.
+    fn count_reject(&self, judgement: &Judgement, now: Millis) {
+        let Verdict { rule, reason, .. } = judgement.verdict;
+        // A request that is shut out does not prolong its penalty.
+        let is_of_bucket = matches!(reason, Some(Reason::Burst | Reason::MaxWait));
+        if let Some(rule) = rule.and_then(|index| self.rules.get(index)).filter(|_| is_of_bucket) {
+            rule.count_reject(judgement.key, now);
         }
     }
 
@@ -157,6 +171,9 @@ impl Gate {
                 continue;
             }
             let mut verdict = match (*standing, charges.as_deref_mut()) {
+                (Standing::Counted(fingerprint), Some(_)) if rule.shuts_out(fingerprint, now) => {
+                    look(rule, *standing, now)
+                }
                 (Standing::Counted(fingerprint), Some(charges)) => match rule.statuses() {
                     None => {
                         let (verdict, charge) =

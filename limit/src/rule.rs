@@ -12,6 +12,7 @@ use super::{
     key::Subject,
     line::{Holder, Leaver, LineEntry},
     millis::Millis,
+    penalty::Penalty,
     rate::Rate,
     reservation::Reservation,
     verdict::{Decision, Reason, Verdict},
@@ -136,6 +137,7 @@ pub struct Rule {
     scope: Option<Arc<dyn Scope>>,
     /// Statuses of the responses that it counts, if it does not count requests.
     statuses: Option<Arc<[u16]>>,
+    penalty: Option<Penalty>,
     settings: RuleSettings,
     limiter: RateLimiter<Probe, Store, Still, NoOpMiddleware<Nanos>>,
     /// Debt that passes without waiting, in ticks.
@@ -220,6 +222,7 @@ impl Rule {
             zone,
             scope,
             statuses: None,
+            penalty: None,
             settings,
             limiter,
             unheld_ticks,
@@ -248,6 +251,30 @@ impl Rule {
     #[must_use]
     pub fn counting(self, statuses: Arc<[u16]>) -> Self {
         Self { statuses: Some(statuses), ..self }
+    }
+
+    /// Shuts out keys that the rule rejects again and again.
+    #[must_use]
+    pub fn with_penalty(self, penalty: Penalty) -> Self {
+        Self { penalty: Some(penalty), ..self }
+    }
+
+    /// Returns the penalty.
+    #[must_use]
+    pub fn penalty(&self) -> Option<Penalty> {
+        self.penalty
+    }
+
+    /// Returns true if a key has a penalty now.
+    pub(super) fn shuts_out(&self, fingerprint: u64, now: Millis) -> bool {
+        self.penalty.is_some() && self.zone.penalties().left(fingerprint, now).is_some()
+    }
+
+    /// Counts an enforced reject of the bucket, if the rule has a penalty.
+    pub(super) fn count_reject(&self, fingerprint: u64, now: Millis) {
+        if let Some(penalty) = self.penalty {
+            self.zone.penalties().count(fingerprint, penalty, now);
+        }
     }
 
     /// Returns the statuses of the responses that the rule counts; none if it counts requests.
@@ -282,6 +309,10 @@ impl Rule {
     /// leaves. [`super::Gate::decide`] parks.
     #[must_use]
     pub fn decide(&self, fingerprint: u64, now: Millis, intent: Intent) -> Verdict {
+        let left = self.penalty.and_then(|_| self.zone.penalties().left(fingerprint, now));
+        if let Some(left) = left {
+            return Verdict::EXEMPT.rejected(Reason::Penalty, left);
+        }
         if self.statuses.is_some() {
             return self.judge(fingerprint, self.zone.reserved().places(fingerprint), now);
         }

@@ -44,6 +44,8 @@ pub enum Reason {
     RepeatedKey,
     /// `queue.max` requests are parked.
     QueueFull,
+    /// The key was rejected too often, and is shut out for a while.
+    Penalty,
     /// Too many requests of the key are in progress, and none ended in time.
     Concurrency,
     /// The proxy is stopping and the release would come too late.
@@ -66,6 +68,7 @@ impl Reason {
             Self::MissingKey => "missing_key",
             Self::RepeatedKey => "repeated_key",
             Self::QueueFull => "queue_full",
+            Self::Penalty => "penalty",
             Self::Concurrency => "concurrency",
             Self::Draining => "draining",
         }

@@ -10,7 +10,7 @@ use std::{
     cell::Cell,
     hash::{Hash, Hasher},
     net::IpAddr,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{Arc, OnceLock, atomic::AtomicUsize},
 };
 
 use governor::{clock::Clock, nanos::Nanos, state::StateStore};
@@ -20,6 +20,7 @@ use super::{
     key::{Key, Seed, Subject, Unkeyed},
     line::{Leaver, Lines, Scale},
     millis::Millis,
+    penalty::Penalties,
     rate::Rate,
     reserved::Reserved,
     table::{Evictions, Table},
@@ -48,6 +49,8 @@ pub struct Zone {
     table: Table,
     lines: Lines,
     reserved: Reserved,
+    /// Made for the first rule with a penalty.
+    penalties: Arc<OnceLock<Penalties>>,
     /// Parked requests that use the room reserved for this zone in the queue.
     permits: Arc<AtomicUsize>,
 }
@@ -83,6 +86,7 @@ impl Zone {
             seed,
             lines: Lines::new(),
             reserved: Reserved::new(),
+            penalties: Arc::default(),
             permits: Arc::default(),
         }
     }
@@ -91,7 +95,10 @@ impl Zone {
     /// for this zone too.
     #[must_use]
     pub fn in_place_of(self, before: &Self) -> Self {
-        Self { permits: Arc::clone(&before.permits), ..self }
+        // With another seed a fingerprint is another key.
+        let penalties = if self.seed == before.seed { &before.penalties } else { &self.penalties };
+        let (permits, penalties) = (Arc::clone(&before.permits), Arc::clone(penalties));
+        Self { permits, penalties, ..self }
     }
 
     /// Returns the settings.
@@ -167,22 +174,18 @@ impl Zone {
         &self.permits
     }
 
+    pub(super) fn penalties(&self) -> &Penalties {
+        self.penalties.get_or_init(Penalties::new)
+    }
+
     pub(super) fn reserved(&self) -> &Reserved {
         &self.reserved
     }
 
     /// Charges places to a key at `now`, whatever it owes.
     pub(super) fn charge_places(&self, fingerprint: u64, places: u64, now: Millis) {
-        let (scale, now) = (self.scale(), self.ticks(now));
-        let ticks = places.saturating_mul(scale.interval);
-        // The judge never refuses, so something is stored in any case.
-        let charged = |time: Option<u64>| {
-            Ok::<_, std::convert::Infallible>((
-                (),
-                time.unwrap_or(0).max(now).saturating_add(ticks),
-            ))
-        };
-        let Ok(()) = self.table.replace(fingerprint, now, charged);
+        let ticks = places.saturating_mul(self.scale().interval);
+        self.table.add(fingerprint, self.ticks(now), ticks);
     }
 
     pub(super) fn lines(&self) -> &Lines {

@@ -26,5 +26,7 @@ pub mod yaml_tree;
 pub use load::{Loaded, load, parse};
 pub use networks::NetworkLists;
 pub use problem::Problems;
-pub use settings::{ConcurrencyConfig, Config, RouteConfig, RuleConfig, StateSettings};
+pub use settings::{
+    ConcurrencyConfig, Config, PenaltyConfig, RouteConfig, RuleConfig, StateSettings,
+};
 pub use show::{schema, show};

@@ -11,7 +11,7 @@ use crate::{
     compress::negotiate::Coding,
     downstream::settings::{ClientTimeouts, HeaderLimits, ListenerSettings},
     http::condition::{Condition, RuleScope},
-    limit::{ConcurrencySettings, RuleSettings, ZoneSettings, client_ip::Trust},
+    limit::{ConcurrencySettings, Penalty, RuleSettings, ZoneSettings, client_ip::Trust},
     log::settings::AccessLogSettings,
     proxy::{
         action::Action,
@@ -118,8 +118,30 @@ pub struct RuleConfig {
     pub settings: RuleSettings,
     /// Statuses of the responses that it counts; empty if it counts requests.
     pub count: Vec<u16>,
+    /// Penalty, if it has one.
+    pub penalty: Option<PenaltyConfig>,
     /// Requests that it applies to; none for all.
     pub scope: Option<RuleScope>,
+}
+
+impl RuleConfig {
+    /// Returns true if the rule counts all that `other` counts, in the same zone, and is as strict.
+    #[must_use]
+    pub fn counts_as(&self, other: &Self) -> bool {
+        self.zone == other.zone
+            && (self.scope.is_none() || self.scope == other.scope)
+            && (self.count.is_empty() || self.count == other.count)
+            && (other.penalty.is_none() || self.penalty == other.penalty)
+    }
+}
+
+/// Resolved penalty of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PenaltyConfig {
+    /// Settings of the limiter.
+    pub penalty: Penalty,
+    /// Status of the rejects, if it is not that of the route.
+    pub status: Option<u16>,
 }
 
 /// Resolved rule of concurrency.

@@ -12,8 +12,10 @@ use super::{
 
 /// Examples for required keys; prefixed with the name of the list where the key means something
 /// else elsewhere.
-const EXAMPLES: [(&str, &str); 11] = [
+const EXAMPLES: [(&str, &str); 13] = [
     ("certificates.key", "certs/privkey.pem"),
+    ("after", "20"),
+    ("for", "10m"),
     ("cert", "certs/fullchain.pem"),
     ("certificates", "[ { cert: FILE, key: FILE } ]"),
     ("address", "\"127.0.0.1:8080\""),

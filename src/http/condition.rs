@@ -229,6 +229,8 @@ impl ValuePattern {
             .unicode(false)
             .case_insensitive(ignores_case)
             .size_limit(COMPILED)
+            // What is built while searching; beyond it the search is slower, and still linear.
+            .dfa_size_limit(COMPILED)
             .build()
             .map_err(|error| match error {
                 regex::Error::CompiledTooBig(_) => TestError::TooLarge(pattern.to_owned()),

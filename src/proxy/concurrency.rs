@@ -4,9 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     http::condition::RuleScope,
-    limit::{ConcurrencyLimit, ConcurrencyZone, Mode, Scope, Subject, Verdict},
+    limit::{ConcurrencyLimit, ConcurrencyZone, Millis, Mode, Scope, Subject, Verdict},
     log::entry::LimitStory,
 };
+
+/// Time after which a rejected client is asked to try again: it is not known when a request ends.
+pub const RETRY: Millis = Millis(1_000);
 
 /// Settings of a rule of concurrency.
 #[derive(Clone, Debug, PartialEq, Eq)]

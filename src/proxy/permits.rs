@@ -8,7 +8,11 @@
 use std::{future::poll_fn, rc::Rc, time::Duration};
 
 use super::{
-    Proxy, concurrency::ConcurrencyRule, context::RequestContext, served_route::Route, stop::Stop,
+    Proxy,
+    concurrency::{ConcurrencyRule, RETRY},
+    context::RequestContext,
+    served_route::Route,
+    stop::Stop,
 };
 use crate::{
     downstream::drain::Drain,
@@ -19,10 +23,6 @@ use crate::{
     },
     log::record::Record,
 };
-
-/// Time after which a rejected client is asked to try again. No one can say when a request in progress
-/// ends.
-const RETRY: Millis = Millis(1_000);
 
 impl Proxy {
     /// Takes a permit of each rule of the route, and waits for those that are not free.

@@ -59,6 +59,21 @@ pub struct RejectSettings {
     pub body: RejectBody,
 }
 
+/// Reject for another reason than a bucket.
+#[derive(Clone, Copy, Debug)]
+pub struct Denial<'a> {
+    /// Zone of the rule.
+    pub zone: &'a str,
+    /// Status; 444 closes the connection.
+    pub code: u16,
+    /// Reason for people.
+    pub detail: &'static str,
+    /// Time after which to try again.
+    pub retry: Millis,
+    /// Missing or repeated part of the key, if that is the reason.
+    pub fault: Option<&'a KeyFault>,
+}
+
 /// Rejects of a route.
 pub struct Reject {
     settings: RejectSettings,
@@ -88,16 +103,15 @@ impl Reject {
         status(self.settings.status)
     }
 
-    /// Response to a request that found too many of its key in progress in `zone`. None when the
-    /// connection is to be closed instead.
+    /// Response to a request that something else than a bucket denied. None when the connection is
+    /// to be closed instead.
     #[must_use]
-    pub fn crowded(
+    pub fn denied(
         &self,
-        zone: &str,
-        code: u16,
-        fault: Option<&KeyFault>,
+        denial: &Denial<'_>,
         accept: Option<&[u8]>,
     ) -> Option<Response<Full<Bytes>>> {
+        let Denial { zone, code, detail, retry, fault } = *denial;
         if code == CLOSE {
             return None;
         }
@@ -111,18 +125,19 @@ impl Reject {
             match header {
                 RejectHeader::ProxyStatus => set_cause(zone, fault.as_deref(), &mut headers),
                 RejectHeader::RetryAfter if fault.is_none() => {
-                    headers.set_number(KnownName::RetryAfter, 1);
+                    headers.set_number(KnownName::RetryAfter, retry.seconds_up().max(1));
                 }
                 // There is no rate.
                 RejectHeader::RetryAfter | RejectHeader::Ratelimit => {}
             }
         }
         let status = status(code);
-        let detail = fault.as_deref().unwrap_or("too many requests at the same time; retry later");
-        let page = ErrorBody { status, detail, zone: Some(zone), has_retry: false }.render(body);
+        let detail = fault.as_deref().unwrap_or(detail);
+        let has_retry = fault.is_none();
+        let page = ErrorBody { status, detail, zone: Some(zone), has_retry }.render(body);
         page.describe(&mut headers);
         let head = ResponseParts { headers, ..ResponseParts::of(status) };
-        Some(Response { head, body: Full::new(page.filled(Millis::ZERO).into()) })
+        Some(Response { head, body: Full::new(page.filled(retry).into()) })
     }
 
     /// Response to a request that one of these rules rejected, with the part of its key that is

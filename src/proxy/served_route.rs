@@ -24,6 +24,8 @@ pub struct Route {
     pub name: Arc<str>,
     /// Rules of the route.
     pub gate: Gate,
+    /// Statuses of penalties by rule, where these differ from the other rejects; empty if none do.
+    pub penalty_statuses: Vec<Option<u16>>,
     /// Rules of concurrency, in the order in which they are checked.
     pub concurrency: Vec<ConcurrencyRule>,
     /// Conditions for passing, if it has any.
@@ -147,6 +149,7 @@ pub fn guards_as(chosen: &Rc<Route>, other: &Rc<Route>, same_path: impl Fn() -> 
                     && own.settings().burst <= rule.settings().burst
                     && covers_all_of(own, rule)
                     && counts_all_of(own, rule)
+                    && (rule.penalty().is_none() || own.penalty() == rule.penalty())
             };
             enforced(&chosen.gate).any(counted)
                 && rule.zone().settings().key.parts.iter().all(same_part)

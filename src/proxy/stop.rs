@@ -7,8 +7,10 @@ use http::HeaderValue;
 use http_body_util::Full;
 
 use super::{
+    concurrency::RETRY,
     refusal::{Refusal, refused},
-    reject, reply,
+    reject::{self, Denial},
+    reply,
     served_route::Route,
 };
 use crate::{
@@ -18,7 +20,7 @@ use crate::{
         known_name::KnownName,
         message::Response,
     },
-    limit::Verdict,
+    limit::{Reason, Verdict},
     log::record::Record,
 };
 
@@ -99,6 +101,18 @@ pub fn rescue(
         Stop::Refused(Refusal::Challenged(challenge)) => {
             Ok(refused(Some(&challenge), accept, record))
         }
+        Stop::Rejected(route, verdict) if verdict.reason == Some(Reason::Penalty) => {
+            let own = verdict.rule.and_then(|rule| *route.penalty_statuses.get(rule)?);
+            let rule = verdict.rule.and_then(|rule| route.gate.rules().get(rule));
+            let denial = Denial {
+                zone: rule.map_or("none", |rule| &rule.zone().settings().name),
+                code: own.unwrap_or(route.reject.status().as_u16()),
+                detail: "rejected too often; retry later",
+                retry: verdict.retry,
+                fault: None,
+            };
+            deny(&route, &denial, accept, record)
+        }
         Stop::Rejected(route, verdict) => {
             let (rules, fault) = (route.gate.rules(), record.key_fault());
             let response = route.reject.response(&verdict, rules, fault, accept);
@@ -109,13 +123,27 @@ pub fn rescue(
         }
         Stop::Crowded(route, index) => {
             let rule = &route.concurrency[index];
-            let (zone, fault) = (&rule.zone.settings().name, record.key_fault());
-            let status = rule.settings.status.unwrap_or(route.reject.status().as_u16());
-            let response = route.reject.crowded(zone, status, fault, accept);
-            response.ok_or_else(|| {
-                record.closes(reject::status(status));
-                Closed
-            })
+            let fault = record.key_fault().cloned();
+            let denial = Denial {
+                zone: &rule.zone.settings().name,
+                code: rule.settings.status.unwrap_or(route.reject.status().as_u16()),
+                detail: "too many requests at the same time; retry later",
+                retry: RETRY,
+                fault: fault.as_ref(),
+            };
+            deny(&route, &denial, accept, record)
         }
     }
+}
+
+fn deny(
+    route: &Route,
+    denial: &Denial<'_>,
+    accept: Option<&[u8]>,
+    record: &mut Record,
+) -> Result<Response<Full<Bytes>>, Closed> {
+    route.reject.denied(denial, accept).ok_or_else(|| {
+        record.closes(reject::status(denial.code));
+        Closed
+    })
 }

@@ -420,7 +420,7 @@ fn defaults_are_the_documented_ones() {
     let rule = RuleSettings { max_wait: Some(Millis(30_000)), ..RuleSettings::burst(0) };
     assert_eq!(
         config.routes[0].limits,
-        [RuleConfig { zone: 0, settings: rule, count: Vec::new(), scope: None }]
+        [RuleConfig { zone: 0, settings: rule, count: Vec::new(), penalty: None, scope: None }]
     );
     let reject = &config.routes[0].reject;
     let headers = [RejectHeader::RetryAfter, RejectHeader::ProxyStatus];

@@ -242,6 +242,25 @@ async fn failed_logins() {
     .await;
 }
 
+/// Twenty rejects shut a client out, with another status; it alone, and for ten minutes.
+#[tokio::test(start_paused = true)]
+async fn penalty() {
+    on_edge_of(example("penalty"), |edge| async move {
+        edge.world.app_is(&[1]);
+        let (line, fields) = ("GET /", ["host: a"]);
+        let first = at_once(&edge, 45, "192.0.2.1", line, &fields).await;
+        assert_eq!(first, [(200, 21), (403, 4), (429, 20)]);
+        let shut_out = ask(&edge, "192.0.2.1", line, &fields).await;
+        assert!(shut_out.contains("\r\nretry-after: 600\r\n"), "{shut_out}");
+        assert_eq!(at_once(&edge, 1, "192.0.2.2", line, &fields).await, [(200, 1)]);
+        sleep(Duration::from_secs(599)).await;
+        assert_eq!(at_once(&edge, 1, "192.0.2.1", line, &fields).await, [(403, 1)]);
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(at_once(&edge, 1, "192.0.2.1", line, &fields).await, [(200, 1)]);
+    })
+    .await;
+}
+
 /// Five tries of an address pass, a wave from many addresses waits in line, and a reject by one
 /// rule costs the others nothing.
 #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ mod layer;
 mod line;
 mod model;
 mod oracle;
+mod penalty;
 mod reserved;
 mod snapshot;
 mod threads;

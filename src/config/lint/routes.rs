@@ -26,7 +26,7 @@ struct Entry<'a> {
 impl Entry<'_> {
     /// Returns what the other route has and this one does not, if anything.
     fn lacks(&self, other: &Self) -> Option<&'static str> {
-        let counts = |rule| self.route.limits.iter().any(|own| counts_as(own, rule));
+        let counts = |rule: &RuleConfig| self.route.limits.iter().any(|own| own.counts_as(rule));
         let has_limits = other.route.limits.iter().all(counts);
         let has_conditions = !other.has_conditions()
             || (&self.route.access, &self.route.basic_auth, &self.route.auth)
@@ -80,13 +80,6 @@ pub fn lint(config: &Config, root: Location<'_>, problems: &mut Problems) {
             }
         }
     }
-}
-
-/// Returns true if a rule counts all requests that `other` counts, in the same zone.
-fn counts_as(rule: &RuleConfig, other: &RuleConfig) -> bool {
-    rule.zone == other.zone
-        && (rule.scope.is_none() || rule.scope == other.scope)
-        && (rule.count.is_empty() || rule.count == other.count)
 }
 
 /// Message with its hint.

@@ -9,11 +9,13 @@ use super::{
 use crate::{
     config::{
         nearest,
-        schema::{LimitSpec, RouteSpec},
-        settings::{RouteConfig, RuleConfig},
+        schema::{LimitSpec, PenaltySpec, RouteSpec},
+        settings::{PenaltyConfig, RouteConfig, RuleConfig},
     },
     downstream::collected_body::PER_WORKER,
-    limit::{MAX_RULES, Millis, Mode, Rule, RuleSettings, Zone, ZoneSettings, rule::RuleError},
+    limit::{
+        MAX_RULES, Millis, Mode, Penalty, Rule, RuleSettings, Zone, ZoneSettings, rule::RuleError,
+    },
     proxy::header_edits::Message,
     runtime::hint::hinted,
 };
@@ -82,6 +84,7 @@ fn limits(
     for (index, limit) in limits.iter().enumerate() {
         let spot = spot.item(index);
         let settings = rule(judge, spot, limit);
+        let penalty = limit.penalty.as_ref().map(|spec| penalty(judge, spot.key("penalty"), spec));
         let scope = condition::scope(judge, spot, limit.when.as_ref(), limit.unless.as_ref());
         let Some(zone) = zone(judge, names, spot.key("zone"), &limit.zone) else { continue };
         if seen.iter().any(|other| other.zone == zone) {
@@ -90,7 +93,7 @@ fn limits(
         }
         // Here, where rate and burst meet: neither of them is wrong alone.
         check_length(judge, spot, &names.zones[zone], settings);
-        seen.push(RuleConfig { zone, settings, count: limit.count.clone(), scope });
+        seen.push(RuleConfig { zone, settings, count: limit.count.clone(), penalty, scope });
     }
     seen
 }
@@ -147,6 +150,12 @@ fn rule(judge: &mut Collector<'_>, spot: Location<'_>, limit: &LimitSpec) -> Rul
         max_wait: Some(Millis::cut(judge.duration(spot.key("max_wait"), &limit.max_wait))),
         mode: if limit.dry_run { Mode::DryRun } else { Mode::Enforce },
     }
+}
+
+fn penalty(judge: &mut Collector<'_>, spot: Location<'_>, spec: &PenaltySpec) -> PenaltyConfig {
+    let mut time = |key: &str, text: &str| Millis::cut(judge.positive(spot.key(key), text));
+    let (within, lasts) = (time("within", &spec.within), time("for", &spec.lasts));
+    PenaltyConfig { penalty: Penalty { after: spec.after, within, lasts }, status: spec.status }
 }
 
 /// Checks that the whole burst is a time that can be counted, by asking the limiter itself on a

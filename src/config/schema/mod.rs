@@ -37,7 +37,9 @@ pub use files::FilesSpec;
 pub use listener::{Admin, Certificate, ClientIp, Listener, LongListener, TlsSpec};
 pub use logs::{AccessLog, ErrorLog, LogSpec, SampleRejects};
 pub use reject::RejectSpec;
-pub use route::{HeadersSpec, LimitSpec, RequestSpec, ResponseSpec, RouteReject, RouteSpec};
+pub use route::{
+    HeadersSpec, LimitSpec, PenaltySpec, RequestSpec, ResponseSpec, RouteReject, RouteSpec,
+};
 pub use upstream::{
     Active, Dns, EndpointSpec, HealthSpec, Keepalive, LongEndpoint, Passive, ResponseLimits,
     Retries, UpstreamSpec, UpstreamTimeouts, UpstreamTls,

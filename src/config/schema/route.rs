@@ -146,6 +146,9 @@ pub struct LimitSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(inner(range(min = 100, max = 599)))]
     pub count: Vec<u16>,
+    /// Keys that the rule rejects again and again are shut out for a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub penalty: Option<PenaltySpec>,
     /// The rule is evaluated and logged, never enforced (nginx: `limit_req_dry_run`).
     #[serde(default)]
     pub dry_run: bool,
@@ -166,6 +169,34 @@ impl LimitSpec {
 
     fn default_max_wait() -> String {
         "30s".to_owned()
+    }
+}
+
+/// Penalty of a rule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PenaltySpec {
+    /// Number of rejects after which a key is shut out, 1 to 10000.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub after: u32,
+    /// Time in which they come, from the first of them on.
+    #[serde(default = "PenaltySpec::default_within")]
+    #[schemars(extend("x-type" = "time"))]
+    pub within: String,
+    /// Time for which the key is shut out. Requests in that time do not prolong it.
+    #[serde(rename = "for")]
+    #[schemars(extend("x-type" = "time"))]
+    pub lasts: String,
+    /// Status of the rejects in that time, 400 to 599, if it is not that of the route; 444 closes
+    /// the connection without a response.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 400, max = 599))]
+    pub status: Option<u16>,
+}
+
+impl PenaltySpec {
+    fn default_within() -> String {
+        "10s".to_owned()
     }
 }
 

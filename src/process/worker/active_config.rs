@@ -169,6 +169,7 @@ fn served(
         name: Arc::clone(&route.name),
         counted: counted_by(&gate, &concurrency),
         gate,
+        penalty_statuses: penalty_statuses(route),
         concurrency,
         guard,
         action,
@@ -180,6 +181,11 @@ fn served(
         response_edits: route.response_edits.clone(),
         compress: route.compress.clone(),
     }
+}
+
+fn penalty_statuses(route: &RouteConfig) -> Vec<Option<u16>> {
+    let statuses = route.limits.iter().map(|rule| rule.penalty?.status);
+    if statuses.clone().all(|status| status.is_none()) { Vec::new() } else { statuses.collect() }
 }
 
 fn concurrency(route: &RouteConfig, zones: &[Arc<ConcurrencyZone>]) -> Vec<ConcurrencyRule> {
@@ -220,6 +226,10 @@ fn gate(
         let rule = match &limit.count[..] {
             [] => rule,
             statuses => rule.counting(statuses.into()),
+        };
+        let rule = match limit.penalty {
+            None => rule,
+            Some(own) => rule.with_penalty(own.penalty),
         };
         let Some(wanted) = &limit.scope else {
             rules.push(rule);
