@@ -15,7 +15,7 @@ use std::{
 use http::{HeaderMap, HeaderName, Method, header};
 use siphasher::sip::SipHasher13;
 
-use super::normal_form::decoded;
+use super::{basic::BasicUser, normal_form::decoded};
 
 /// Part of a request that the limiter sees.
 #[derive(Clone, Copy, Debug)]
@@ -114,6 +114,8 @@ pub enum Part {
     /// Requested host, from `Host`, `:authority` or an absolute target: `header:host` means the
     /// same. Never absent: an HTTP/1.0 request without one has the empty host.
     Host,
+    /// User of Basic credentials (RFC 7617), not verified.
+    BasicUser,
     /// Path of the request.
     Path,
     /// Method of the request; HEAD counts as GET.
@@ -176,9 +178,10 @@ impl PartError {
 }
 
 /// Variables of nginx, with the part that counts the same.
-const NGINX: [(&str, Part); 9] = [
+const NGINX: [(&str, Part); 10] = [
     ("binary_remote_addr", Part::ClientIp),
     ("remote_addr", Part::ClientIp),
+    ("remote_user", Part::BasicUser),
     ("host", Part::Host),
     ("http_host", Part::Host),
     ("server_name", Part::Host),
@@ -292,6 +295,7 @@ parts! {
     "header" => Header(name: header_part, "field"),
     "cookie" => Cookie(name: cookie_part, "cookie"),
     "query" => Query(name: query_part, "query parameter"),
+    "basic_user" => BasicUser,
     "host" => Host,
     "path" => Path,
     "method" => Method,
@@ -528,6 +532,7 @@ impl Key {
                 query.flat_map(|query| parameters(query, name)).for_each(|value| values.add(value));
                 values.one()
             }
+            Part::BasicUser => return write_basic_user(subject, hasher),
             // Never absent, so an empty host is hashed like any other.
             Part::Host => {
                 hasher.write_usize(subject.host.len());
@@ -642,6 +647,31 @@ fn is_spelled(text: &[u8]) -> bool {
 /// Decoded bytes of a form text.
 fn of_form(text: &[u8]) -> impl Iterator<Item = u8> + Clone {
     decoded(text, |byte| if byte == b'+' { b' ' } else { byte })
+}
+
+/// Hashes the user of Basic credentials.
+fn write_basic_user(subject: &Subject<'_>, hasher: &mut SipHasher13) -> Found {
+    let mut values = Values::default();
+    subject.headers.each(&header::AUTHORIZATION, &mut |value| values.add(value));
+    let value = match values.one() {
+        Ok(value) => value,
+        Err(found) => return found,
+    };
+    match BasicUser::of(value) {
+        BasicUser::OtherScheme => Found::Nothing,
+        BasicUser::Named(user) if user.is_empty() => Found::Nothing,
+        BasicUser::Named(user) => {
+            hasher.write_usize(user.len());
+            hasher.write(&user);
+            Found::Value
+        }
+        // All of them are one user, of a length that no present part has: a client must not get a
+        // bucket of its own for each way to spell a user.
+        BasicUser::Malformed => {
+            hasher.write_u64(u64::MAX - 1);
+            Found::Value
+        }
+    }
 }
 
 /// Hashes credentials: the scheme in lower case, as schemes ignore case (RFC 9110, section 11.1),
@@ -855,6 +885,33 @@ mod tests {
             of("header:authorization", "authorization", "Bearer a.b")
         );
         assert_ne!(of("header:x-key", "x-key", "A b"), of("header:x-key", "x-key", "a b"));
+    }
+
+    #[test]
+    fn basic_user_is_the_key_whatever_the_password_and_the_spelling() {
+        let of = |lines: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append("authorization", http::HeaderValue::from_static(line));
+            }
+            let key = Key { missing: Missing::Exempt, ..Key::of(vec![Part::BasicUser]) };
+            key.fingerprint(SEED, &subject("10.0.0.1", None, &headers))
+        };
+        // max:secret, max:other, eva:secret.
+        let max = of(&["Basic bWF4OnNlY3JldA=="]);
+        assert!(max.is_ok());
+        for same in ["basic  bWF4OnNlY3JldA", "BASIC bWF4Om90aGVy"] {
+            assert_eq!(of(&[same]), max, "{same}");
+        }
+        assert_ne!(of(&["Basic ZXZhOnNlY3JldA=="]), max);
+        for none in [&["Bearer bWF4OnNlY3JldA=="][..], &["Basic OnNlY3JldA=="], &[""], &[]] {
+            assert_eq!(of(none), Err(Unkeyed::Exempt), "{none:?}");
+        }
+        let malformed = of(&["Basic bWF4 OnNlY3JldA=="]);
+        assert!(malformed.is_ok() && malformed != max);
+        assert_eq!(of(&["Basic !!"]), malformed);
+        let twice = ["Basic bWF4OnNlY3JldA==", "Basic ZXZhOnNlY3JldA=="];
+        assert_eq!(of(&twice), Err(Unkeyed::Repeated));
     }
 
     #[test]

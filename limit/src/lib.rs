@@ -35,6 +35,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod basic;
 pub mod client_ip;
 pub mod concurrency;
 mod entries;

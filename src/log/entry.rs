@@ -16,7 +16,7 @@ use crate::{
         known_name::KnownName,
         request_id::{Digits, RequestId},
     },
-    limit::{KeyFault, Verdict},
+    limit::{KeyFault, Verdict, basic::BasicUser},
     runtime::decimal::write_address,
 };
 
@@ -86,39 +86,12 @@ impl Browser {
     }
 }
 
-/// Returns the user of Basic credentials; the password is not kept.
+/// Returns the user of Basic credentials.
 fn basic_user(credentials: &[u8]) -> Option<Vec<u8>> {
-    let (scheme, rest) = credentials.split_at_checked(6)?;
-    if !scheme.eq_ignore_ascii_case(b"basic ") {
-        return None;
+    match BasicUser::of(credentials) {
+        BasicUser::Named(user) if !user.is_empty() => Some(user),
+        _ => None,
     }
-    // The decoded text has the password too, and is dropped here.
-    let decoded = decode_base64(rest.trim_ascii())?;
-    let end = decoded.iter().position(|byte| *byte == b':')?;
-    Some(decoded[..end].to_vec()).filter(|user| !user.is_empty())
-}
-
-/// Decodes Base 64 (RFC 4648, section 4) with or without padding.
-fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
-    let digits = text.iter().rposition(|byte| *byte != b'=').map_or(0, |last| last + 1);
-    let (mut decoded, mut bits, mut kept) = (Vec::with_capacity(digits * 3 / 4), 0_u32, 0_u32);
-    for digit in &text[..digits] {
-        let value = match digit {
-            b'A'..=b'Z' => digit - b'A',
-            b'a'..=b'z' => digit - b'a' + 26,
-            b'0'..=b'9' => digit - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        kept += 6;
-        if kept >= 8 {
-            kept -= 8;
-            decoded.push(u8::try_from(bits >> kept & 0xff).ok()?);
-        }
-    }
-    Some(decoded)
 }
 
 /// Target of a request.

@@ -111,6 +111,7 @@ pub fn counted_by(gate: &Gate, concurrency: &[ConcurrencyRule]) -> Vec<HeaderNam
     let fields = parts.filter_map(|part| match part {
         Part::Header(name) => Some(name.clone()),
         Part::Cookie(_) => Some(header::COOKIE),
+        Part::BasicUser => Some(header::AUTHORIZATION),
         _ => None,
     });
     fields.collect()

@@ -122,6 +122,21 @@ async fn header_host_is_the_host_however_it_is_said() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn basic_user_has_one_bucket_for_all_passwords() {
+    let with = |credentials: &str| format!("{GET}authorization: {credentials}\r\n");
+    // max:a, max:b, eva:a, and two texts that are no Base 64.
+    let requests =
+        ["Basic bWF4OmE=", "basic  bWF4OmI", "Basic ZXZhOmE=", "Basic bWF4 OmE=", "Basic !"];
+    let requests = requests.map(with);
+    let requests: Vec<&str> = requests.iter().map(String::as_str).collect();
+    let of_user = statuses(zone("key: basic_user", ROUTES), &requests).await;
+    assert_eq!(of_user, [200, 503, 200, 200, 503]);
+    let bearer = with("Bearer bWF4OmE=");
+    let others = statuses(zone("key: basic_user", ROUTES), &[GET, &bearer, GET, &bearer]).await;
+    assert_eq!(others, [200; 4], "they have no such user");
+}
+
+#[tokio::test(start_paused = true)]
 async fn cookies_and_parameters_have_one_bucket_for_all_spellings() {
     let with = |cookie: &str| format!("{GET}cookie: {cookie}\r\n");
     let cookies =

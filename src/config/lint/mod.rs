@@ -84,11 +84,9 @@ fn lone_ipv6(config: &Config, file: &File, root: Location<'_>, problems: &mut Pr
 /// for each request is not limited.
 fn chosen_buckets(config: &Config, root: Location<'_>, problems: &mut Problems) {
     for (index, route) in config.routes.iter().enumerate() {
-        let is_made_up =
-            |part: &Part| matches!(part, Part::Header(_) | Part::Cookie(_) | Part::Query(_));
         let any = |is: fn(&Pattern) -> bool| route.patterns.iter().any(is);
         let is_chosen = |part: &Part| match part {
-            part if is_made_up(part) => true,
+            part if is_of_client(part) => true,
             Part::Path => any(|pattern| !matches!(pattern.path, PathPattern::Exact(_))),
             Part::Host => any(|pattern| !matches!(pattern.host, HostPattern::Exact(_))),
             Part::Method => any(|pattern| pattern.methods.is_empty()),
@@ -97,7 +95,7 @@ fn chosen_buckets(config: &Config, root: Location<'_>, problems: &mut Problems) 
         // Another path is at least another page; another value of a field is the same page again.
         let is_evaded = |rule: &&RuleConfig| {
             let parts = &config.zones[rule.zone].key.parts;
-            parts.iter().any(is_made_up) || parts.iter().all(is_chosen)
+            parts.iter().any(is_of_client) || parts.iter().all(is_chosen)
         };
         // A rule with a condition is not meant for every client.
         let general = || route.limits.iter().filter(|rule| rule.scope.is_none());
@@ -109,12 +107,16 @@ fn chosen_buckets(config: &Config, root: Location<'_>, problems: &mut Problems) 
     }
 }
 
+/// Returns true for a part that a client may leave out or make up.
+fn is_of_client(part: &Part) -> bool {
+    matches!(part, Part::Header(_) | Part::Cookie(_) | Part::Query(_) | Part::BasicUser)
+}
+
 /// Warns about a zone that limits fewer clients than it seems to, or more.
 fn zone(key: &Key, exempt: &[IpNet], spot: Location<'_>, problems: &mut Problems) {
     let parts = &key.parts;
-    let optional = |part: &Part| matches!(part, Part::Header(_) | Part::Cookie(_) | Part::Query(_));
     if matches!(key.missing, Missing::Exempt | Missing::Empty)
-        && parts.iter().all(optional)
+        && parts.iter().all(is_of_client)
         && !spot.has("missing")
     {
         let message = "a client that omits this value is not limited";

@@ -79,6 +79,7 @@ fn part(state: &Translation<'_>, name: &str, plan: &mut KeyPlan) -> Option<Strin
     let part = match name {
         name if CLIENT.contains(&name) => "client_ip".to_owned(),
         name if CONSTANTS.contains(&name) => String::new(),
+        "remote_user" => "basic_user".to_owned(),
         "host" | "http_host" => "host".to_owned(),
         "server_name" if state.servers.len() == 1 => String::new(),
         "server_name" => {
