@@ -702,12 +702,13 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
         ["health: { passive: { failures: 5, window: 10s, eject: 10s } }", "the upstream"],
         "one value for all its servers",
     ),
+    row("backup", PARAMETER, Carried, ["backup: true", "the endpoint, in its long form"], ""),
     row(
-        "backup, down, max_conns=, slow_start=",
+        "down, max_conns=, slow_start=",
         PARAMETER,
         Unsupported,
         NONE,
-        "all endpoints of an upstream are equal but for `weight`",
+        "all endpoints of an upstream are equal but for `weight` and `backup`",
     ),
     row(
         "proxy_bind, proxy_socket_keepalive, grpc_bind, proxy_method, proxy_pass_request_body, \

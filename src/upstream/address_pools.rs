@@ -102,7 +102,7 @@ impl<B> AddressPools<B> {
     }
 
     /// Chooses a fit address that did not fail this request; if there is none, any that did not
-    /// fail it; if all did, a fit one, and then any.
+    /// fail it; if all did, a fit one, and then any. In each of these steps a backup comes last.
     #[must_use]
     pub fn choose(&self, client: IpAddr, retry: &Retry, now: Instant) -> Option<EndpointPermit<B>> {
         let pools = self.present();
@@ -116,10 +116,10 @@ impl<B> AddressPools<B> {
         among
             // In this order a verdict on an address weighs less than its failure of this
             // very request.
-            .choose(|pool| untried(pool) && fit(pool))
-            .or_else(|| among.choose(untried))
-            .or_else(|| among.choose(fit))
-            .or_else(|| among.choose(|_| true))
+            .prefer(|pool| untried(pool) && fit(pool))
+            .or_else(|| among.prefer(untried))
+            .or_else(|| among.prefer(fit))
+            .or_else(|| among.prefer(|_| true))
     }
 }
 
@@ -131,6 +131,14 @@ struct Among<'a, B> {
 }
 
 impl<B> Among<'_, B> {
+    /// Chooses one that is wanted, a backup only if no other is.
+    fn prefer(&self, is_wanted: impl Fn(&Pool<B>) -> bool + Copy) -> Option<EndpointPermit<B>> {
+        let is_backup = |pool: &Pool<B>| pool.address().endpoint().backup;
+        let usual = self.choose(|pool| !is_backup(pool) && is_wanted(pool));
+        // Without a usual one only backups are left.
+        usual.or_else(|| self.choose(is_wanted))
+    }
+
     fn choose(&self, is_wanted: impl Fn(&Pool<B>) -> bool + Copy) -> Option<EndpointPermit<B>> {
         let candidates = self.pools.iter().enumerate().filter(move |(_, pool)| is_wanted(pool));
         let shares = candidates.map(|(position, pool)| (position, pool.share()));

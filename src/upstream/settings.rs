@@ -23,6 +23,8 @@ pub struct Endpoint {
     pub port: u16,
     /// Weight among the endpoints; each address of a name has the whole weight.
     pub weight: u32,
+    /// True if it gets requests only while no other endpoint is available.
+    pub backup: bool,
     /// True if it was written with `https://`.
     pub tls: bool,
 }

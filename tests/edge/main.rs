@@ -6,6 +6,7 @@ use weir_test::{certificates, decode, frames, harness, http2_endpoint, recorder}
 mod access;
 mod access_line;
 mod actions;
+mod backup;
 mod basic_auth;
 mod blocks;
 mod buffer;

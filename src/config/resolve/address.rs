@@ -151,7 +151,7 @@ pub fn endpoint(text: &str) -> Result<Endpoint, AddressError> {
         // Port 0 means any free port, to which no one can connect.
         Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?,
     };
-    Ok(Endpoint { host: host.to_owned(), port, weight: 1, tls })
+    Ok(Endpoint { host: host.to_owned(), port, weight: 1, backup: false, tls })
 }
 
 /// Text behind a bracket that is not a port is passed on, and refused later.

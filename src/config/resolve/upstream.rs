@@ -76,10 +76,10 @@ fn endpoints(
 ) -> Vec<Endpoint> {
     let mut endpoints: Vec<Endpoint> = Vec::with_capacity(written.len());
     for (index, endpoint) in written.iter().enumerate() {
-        let (spot, text, weight) = match endpoint {
-            schema::EndpointSpec::Short(text) => (spot.item(index), text, 1),
-            schema::EndpointSpec::Long(LongEndpoint { address, weight }) => {
-                (spot.item(index).key("address"), address, *weight)
+        let (spot, text, weight, backup) = match endpoint {
+            schema::EndpointSpec::Short(text) => (spot.item(index), text, 1, false),
+            schema::EndpointSpec::Long(LongEndpoint { address, weight, backup }) => {
+                (spot.item(index).key("address"), address, *weight, *backup)
             }
         };
         let Some(endpoint) = judge.take(spot, address::endpoint(text)) else { continue };
@@ -88,7 +88,11 @@ fn endpoints(
             let hint = "keep one; `weight` gives it more requests";
             judge.refuse(spot, hinted(format!("`{text}` is listed twice"), hint));
         }
-        endpoints.push(Endpoint { weight, ..endpoint });
+        endpoints.push(Endpoint { weight, backup, ..endpoint });
+    }
+    if !endpoints.is_empty() && endpoints.iter().all(|endpoint| endpoint.backup) {
+        let hint = "remove `backup` from the endpoints that get the requests usually";
+        judge.refuse(spot, hinted("every endpoint is a backup", hint));
     }
     endpoints
 }

@@ -92,13 +92,16 @@ pub struct LongEndpoint {
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 1000))]
     pub weight: u32,
+    /// The endpoint gets requests only while no address of the others is available (nginx: `backup`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub backup: bool,
 }
 
 impl LongEndpoint {
     /// Settings that an address alone stands for.
     #[must_use]
     pub fn at(address: String) -> Self {
-        Self { address, weight: one() }
+        Self { address, weight: one(), backup: false }
     }
 }
 

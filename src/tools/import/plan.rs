@@ -155,12 +155,31 @@ fn listed(texts: &[String]) -> String {
 pub struct UpstreamPlan {
     /// Name.
     pub name: String,
-    /// URLs with their weights.
-    pub endpoints: Vec<(String, u32)>,
+    /// Endpoints.
+    pub endpoints: Vec<EndpointPlan>,
     /// Further lines.
     pub lines: Vec<String>,
     /// Comments.
     pub remarks: Remarks,
+}
+
+/// Endpoint of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointPlan {
+    /// URL.
+    pub url: String,
+    /// Weight.
+    pub weight: u32,
+    /// It gets requests only while no other is available.
+    pub is_backup: bool,
+}
+
+impl EndpointPlan {
+    /// Endpoint without settings.
+    #[must_use]
+    pub fn at(url: impl Into<String>) -> Self {
+        Self { url: url.into(), weight: 1, is_backup: false }
+    }
 }
 
 /// Rule of a route.

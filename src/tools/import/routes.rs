@@ -11,7 +11,7 @@ use super::{
     access::action_of_server,
     hosts::Hosts,
     locations::{Scope, closed},
-    plan::{Remarks, RoutePlan, UpstreamPlan},
+    plan::{EndpointPlan, Remarks, RoutePlan, UpstreamPlan},
     rules::rules,
     sockets::Socket,
     translation::{NginxServer, Translation},
@@ -106,7 +106,7 @@ fn close(state: &mut Translation<'_>) {
     if state.plan.routes.iter().any(|route| route.is_closed) {
         let mut remarks = Remarks::default();
         remarks.add("nothing listens here: routes that weir cannot serve as nginx does get 502");
-        let endpoints = vec![("http://127.0.0.1:1".to_owned(), 1)];
+        let endpoints = vec![EndpointPlan::at("http://127.0.0.1:1")];
         let (name, lines) = (CLOSED.to_owned(), Vec::new());
         state.plan.upstreams.push(UpstreamPlan { name, endpoints, lines, remarks });
     }

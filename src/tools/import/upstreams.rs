@@ -6,7 +6,7 @@ use super::{
     amounts::{size, size_bytes, time, time_ms},
     levels::Level,
     names::{free_name, name_like},
-    plan::{Remarks, UpstreamPlan},
+    plan::{EndpointPlan, Remarks, UpstreamPlan},
     scalar::quoted,
     translation::Translation,
     tree::{Directive, Place},
@@ -51,13 +51,13 @@ pub fn upstream(
             group_lines(state, block, &mut lines, &mut remarks);
             endpoints
         }
-        None => vec![(url(target.scheme, target.authority), 1)],
+        None => vec![EndpointPlan::at(url(target.scheme, target.authority))],
     };
     if endpoints.is_empty() {
         return Err(format!("`{}` has no server that weir can reach", target.authority));
     }
-    for (url, _) in &endpoints {
-        if let Some(reason) = state.loads.endpoint(url) {
+    for endpoint in &endpoints {
+        if let Some(reason) = state.loads.endpoint(&endpoint.url) {
             return Err(reason);
         }
     }
@@ -76,7 +76,8 @@ fn named(
     is_group: bool,
     authority: &str,
 ) -> String {
-    if let ([(url, 1)], true, false) = (&plan.endpoints[..], plan.lines.is_empty(), is_group) {
+    let is_plain = plan.lines.is_empty() && !is_group;
+    if let ([EndpointPlan { url, weight: 1, .. }], true) = (&plan.endpoints[..], is_plain) {
         return url.clone();
     }
     let known = &state.plan.upstreams;
@@ -111,8 +112,8 @@ fn endpoints(
     block: &Directive,
     scheme: &str,
     remarks: &mut Remarks,
-) -> Vec<(String, u32)> {
-    let mut found: Vec<(String, u32)> = Vec::new();
+) -> Vec<EndpointPlan> {
+    let mut found: Vec<EndpointPlan> = Vec::new();
     for server in block.named("server") {
         let address = server.arg(0);
         let flag = |name: &str| server.args.iter().any(|word| word == name);
@@ -121,22 +122,21 @@ fn endpoints(
             state.notes.refuse(server, "unix sockets are not supported");
             continue;
         }
-        if flag("backup") || flag("down") {
-            let reason = if flag("down") { "it is down" } else { "there are no backups" };
-            remarks.add(format!("without `{address}`: {reason}"));
-            let treatment = if flag("down") { Treatment::Noted } else { Treatment::Unsupported };
-            state.notes.tell(server, treatment, reason);
+        if flag("down") {
+            remarks.add(format!("without `{address}`: it is down"));
+            state.notes.tell(server, Treatment::Noted, "it is down");
             continue;
         }
+        let is_backup = flag("backup");
         let weight = parameter(server, "weight").and_then(|text| text.parse().ok()).unwrap_or(1);
         let has_port =
             address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         let address = if has_port { address.to_owned() } else { format!("{address}:80") };
         let (url, weight) = (url(scheme, &address), u32::clamp(weight, 1, 1_000));
-        match found.iter_mut().find(|(known, _)| *known == url) {
+        match found.iter_mut().find(|known| known.url == url) {
             // Twice the server is twice the weight.
-            Some((_, known)) => *known = known.saturating_add(weight).min(1_000),
-            None => found.push((url, weight)),
+            Some(known) => known.weight = known.weight.saturating_add(weight).min(1_000),
+            None => found.push(EndpointPlan { url, weight, is_backup }),
         }
         state.notes.carry(server);
         for name in ["max_conns", "slow_start"] {
@@ -144,6 +144,10 @@ fn endpoints(
                 state.notes.refuse(server, format!("without `{name}`"));
             }
         }
+    }
+    // nginx refuses a group of backups, and so does weir.
+    if found.iter().all(|endpoint| endpoint.is_backup) {
+        found.iter_mut().for_each(|endpoint| endpoint.is_backup = false);
     }
     found
 }

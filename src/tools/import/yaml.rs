@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{
-    plan::{FilesPlan, ImportPlan, ListenerPlan, Remarks, RoutePlan, UpstreamPlan, ZonePlan},
+    plan::{
+        EndpointPlan, FilesPlan, ImportPlan, ListenerPlan, Remarks, RoutePlan, UpstreamPlan,
+        ZonePlan,
+    },
     scalar::{quoted, quoted_always},
     tree::one_line,
 };
@@ -138,9 +141,14 @@ impl Sheet {
     fn upstream(&mut self, upstream: &UpstreamPlan) {
         self.changes(1, &upstream.remarks);
         self.line(1, &format!("{}:", quoted(&upstream.name)), &upstream.remarks.origin);
-        let endpoint = |(url, weight): &(String, u32)| match weight {
-            1 => quoted_always(url),
-            weight => format!("{{ address: {}, weight: {weight} }}", quoted_always(url)),
+        let endpoint = |endpoint: &EndpointPlan| {
+            let EndpointPlan { url, weight, is_backup } = endpoint;
+            let weight = if *weight == 1 { String::new() } else { format!(", weight: {weight}") };
+            let backup = if *is_backup { ", backup: true" } else { "" };
+            match (&*weight, backup) {
+                ("", "") => quoted_always(url),
+                _ => format!("{{ address: {}{weight}{backup} }}", quoted_always(url)),
+            }
         };
         let endpoints: Vec<_> = upstream.endpoints.iter().map(endpoint).collect();
         match &endpoints[..] {
