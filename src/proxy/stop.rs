@@ -102,16 +102,7 @@ pub fn rescue(
             Ok(refused(Some(&challenge), accept, record))
         }
         Stop::Rejected(route, verdict) if verdict.reason == Some(Reason::Penalty) => {
-            let own = verdict.rule.and_then(|rule| *route.penalty_statuses.get(rule)?);
-            let rule = verdict.rule.and_then(|rule| route.gate.rules().get(rule));
-            let denial = Denial {
-                zone: rule.map_or("none", |rule| &rule.zone().settings().name),
-                code: own.unwrap_or(route.reject.status().as_u16()),
-                detail: "rejected too often; retry later",
-                retry: verdict.retry,
-                fault: None,
-            };
-            deny(&route, &denial, accept, record)
+            penalize(&route, &verdict, accept, record)
         }
         Stop::Rejected(route, verdict) => {
             let (rules, fault) = (route.gate.rules(), record.key_fault());
@@ -134,6 +125,25 @@ pub fn rescue(
             deny(&route, &denial, accept, record)
         }
     }
+}
+
+/// Response to a request of a key that is shut out.
+fn penalize(
+    route: &Route,
+    verdict: &Verdict,
+    accept: Option<&[u8]>,
+    record: &mut Record,
+) -> Result<Response<Full<Bytes>>, Closed> {
+    let own = verdict.rule.and_then(|rule| *route.penalty_statuses.get(rule)?);
+    let rule = verdict.rule.and_then(|rule| route.gate.rules().get(rule));
+    let denial = Denial {
+        zone: rule.map_or("none", |rule| &rule.zone().settings().name),
+        code: own.unwrap_or(route.reject.status().as_u16()),
+        detail: "rejected too often; retry later",
+        retry: verdict.retry,
+        fault: None,
+    };
+    deny(route, &denial, accept, record)
 }
 
 fn deny(
