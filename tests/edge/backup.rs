@@ -37,6 +37,8 @@ async fn backup_gets_nothing_while_another_is_available() {
         on_edge_of(with_backup(balance), |edge| async move {
             assert_eq!(gets(&edge, 10).await, [5, 5, 0], "{balance}");
             edge.world.down_are(&[1]);
+            // Kept connections would still be used.
+            sleep(Duration::from_secs(5)).await;
             assert_eq!(gets(&edge, 10).await, [0, 10, 0], "{balance}");
         })
         .await;
