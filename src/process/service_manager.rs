@@ -50,7 +50,7 @@ impl ServiceManager {
 
     /// A reload has begun; [`Self::is_ready`] ends it.
     pub fn is_reloading(&self) {
-        // The time tells the manager which of its requests this is for.
+        // By the time, the manager knows which of its requests this is for.
         let now = clock_gettime(ClockId::Monotonic);
         let microseconds = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1_000;
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}"));
