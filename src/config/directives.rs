@@ -665,7 +665,8 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
         PLACES,
         Unsupported,
         NONE,
-        "routes have no patterns: a path and everything below it covers most of them",
+        "write it by hand with `path_regex` or `path_suffix`; a path and everything below it covers \
+         most of them",
     ),
     row(
         "location @name",
@@ -752,7 +753,8 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
         ALL,
         Unsupported,
         NONE,
-        "`Set-Cookie` is forwarded as the application wrote it",
+        "`Set-Cookie` is forwarded as the application wrote it; `rewrite: { responses: true }` \
+         changes its path and domain with the path of requests",
     ),
     row(
         "proxy_hide_header, grpc_hide_header",
@@ -792,9 +794,9 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
     row(
         "proxy_pass http://app:8000/api/",
         ACTION,
-        Unsupported,
-        NONE,
-        "the path is forwarded as received: let the application know its prefix",
+        Carried,
+        ["rewrite: { strip_prefix: /app, add_prefix: /api }", "the route"],
+        "whole segments change",
     ),
     row(
         "proxy_pass_header, grpc_pass_header",
@@ -816,7 +818,8 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
         ALL,
         Unsupported,
         NONE,
-        "`Location` is forwarded as the application wrote it",
+        "`Location` is forwarded as the application wrote it; `rewrite: { responses: true }` \
+         changes it with the path of requests",
     ),
     row(
         "proxy_request_buffering",
@@ -893,30 +896,32 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
     row(
         "return 200 ...",
         &[Server, Location, If],
-        Unsupported,
-        NONE,
-        "`redirect: https` on a listener is the only response that is configured",
+        Carried,
+        ["respond: { status: 200, body: ok }", "the route"],
+        "`redirect: { to: URL, status: 301 }` for 3xx and `close: true` for 444; conditions and \
+         limits of the location are left out, since `return` comes before them in nginx; not for a \
+         whole server",
     ),
     row(
         "return 301 https://...",
         PLACES,
         Noted,
         ["redirect: https", "the listener"],
-        "308, to the same host",
+        "308, to the same host, where a server does nothing else",
     ),
     row(
         "rewrite, rewrite_log, set, break, uninitialized_variable_warn",
         &[Http, Server, Location, If],
         Unsupported,
         NONE,
-        "the path is forwarded as received",
+        "write it by hand: `rewrite: { regex: EXPRESSION, to: PATH }` on the route",
     ),
     row(
         "server_name",
         ONE_SERVER,
         Carried,
         ["host: name", "the route"],
-        "one name or `*.example.com`, so the route is repeated; a server that takes every other \
+        "or `hosts: [ a, b ]`; the importer repeats the route; a server that takes every other \
          host gets routes without it",
     ),
     row(

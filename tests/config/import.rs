@@ -201,7 +201,6 @@ fn protected_location_is_closed() {
         "auth_jwt x;",
         "access_by_lua_block { ngx.exit(403) }",
         "internal;",
-        "return 403;",
         "limit_except GET { deny all; }",
     ] {
         let pass = "proxy_pass http://private:80;";
@@ -221,6 +220,55 @@ fn protected_location_is_closed() {
         // What has methods of its own is open for those only.
         let others = upstreams.iter().filter(|(methods, _)| methods.is_some());
         assert!(others.count() == usize::from(rule.starts_with("limit_except")), "{rule}");
+    }
+}
+
+/// In nginx `return` comes before conditions and limits, so a location that has it has neither.
+#[test]
+fn response_of_a_location_is_carried_over() {
+    for (rules, expected) in [
+        ("return 403;", "respond: { status: 403 }"),
+        ("return 444;", "close: true"),
+        ("deny all; return 200 ok;", "respond: { status: 200, body: \"ok\" }"),
+        ("auth_basic x; return 204;", "respond: { status: 204 }"),
+        (
+            "default_type application/json; return 200 '{}';",
+            "respond: { status: 200, body: \"{}\", headers: { content-type: \"application/json\" } }",
+        ),
+        (
+            "return 301 https://b.test$request_uri;",
+            "redirect: { to: \"https://b.test{path}{query}\", status: 301 }",
+        ),
+        ("return /new$is_args$args;", "redirect: { to: \"/new{query}\", status: 302 }"),
+        ("return 200 $host;", "upstream: closed"),
+        ("return 301 //$host$uri;", "upstream: closed"),
+        ("return 301 $uri/;", "upstream: closed"),
+        ("if ($arg_a) { return 403; } return 200;", "upstream: closed"),
+    ] {
+        let yaml = imported(&format!("server {{ listen 80; location /a {{ {rules} }} }}")).yaml;
+        // A closed route that no other takes is not written.
+        let is_closed = expected == "upstream: closed" && !yaml.contains("path: /a");
+        assert!(is_closed || yaml.contains(expected), "{rules}: {yaml}");
+        assert!(!yaml.contains("access:") && !yaml.contains("basic_auth:"), "{rules}: {yaml}");
+        loaded("response", &yaml);
+    }
+}
+
+#[test]
+fn path_of_proxy_pass_becomes_a_rewriting() {
+    for (location, pass, expected) in [
+        ("/api/", "http://a:1/", "rewrite: { strip_prefix: /api }"),
+        ("/api", "http://a:1/v1", "rewrite: { strip_prefix: /api, add_prefix: /v1 }"),
+        ("/", "http://a:1/v1/", "rewrite: { add_prefix: /v1 }"),
+        ("= /a", "http://a:1/b", "rewrite: { strip_prefix: /a, add_prefix: /b }"),
+        ("/api", "http://a:1/", "# whole segments change, nginx puts `/` in place of `/api`"),
+        ("/api/", "http://a:1/v1?x=", "# the path is forwarded as received"),
+        ("/api/", "http://a:1/v1/$arg_x", "# the path is forwarded as received"),
+    ] {
+        let text = format!("server {{ listen 80; location {location} {{ proxy_pass {pass}; }} }}");
+        let yaml = imported(&text).yaml;
+        assert!(yaml.contains(expected), "{location} {pass}: {yaml}");
+        loaded("rewrite", &yaml);
     }
 }
 

@@ -322,10 +322,7 @@ fn lets_clients_choose(server: &Level<'_>) -> bool {
 pub fn action_of_server(state: &mut Translation<'_>, server: &NginxServer<'_>) -> Option<String> {
     let response = server.level.own("return").first().copied()?;
     let reason = format!("the server responds with `{}`", response.text());
-    state.notes.refuse(
-        response,
-        "`redirect: https` on a listener is the only response that is configured",
-    );
+    state.notes.refuse(response, "write a route for the host with `respond` or `redirect`");
     for location in &server.locations {
         state.notes.refuse(location, "the `return` of its server comes first");
     }

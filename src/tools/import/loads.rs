@@ -33,6 +33,16 @@ impl Loads {
         self.route(&format!("{key}: {}", quoted(path)))
     }
 
+    /// Returns why weir refuses an action of a route.
+    pub fn action(&mut self, action: &str) -> Option<String> {
+        self.whole(&format!("listeners: [ ':1' ]\nroutes:\n- path: /\n  {action}\n"))
+    }
+
+    /// Returns why weir refuses a rewriting of paths.
+    pub fn rewrite(&mut self, path: &str, rewrite: &str) -> Option<String> {
+        self.route(&format!("path: {}, rewrite: {rewrite}", quoted(path)))
+    }
+
     /// Returns why weir refuses a host.
     pub fn host(&mut self, host: &str) -> Option<String> {
         self.route(&format!("path: /, host: {}", quoted(host)))

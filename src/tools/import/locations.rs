@@ -158,6 +158,10 @@ impl<'s, 'a> Scope<'s, 'a> {
         level: &Rc<Level<'a>>,
         location: Option<&'a Directive>,
     ) -> RoutePlan {
+        let is_plain = level.own("if").is_empty() && level.own("rewrite").is_empty();
+        if location.is_some() && is_plain && !level.own("return").is_empty() {
+            return self.response(state, route, level, location);
+        }
         match conditions(state, level, self.server) {
             Ok(guard) => route.guard = guard,
             Err(reason) => return closed(route, &reason),
@@ -165,6 +169,9 @@ impl<'s, 'a> Scope<'s, 'a> {
         let (target, level_of_target) = match action(state, level, self.server, location) {
             LocationAction::Forward { target, level } => (target, level),
             LocationAction::Files(files) => return self.files(state, route, level, files),
+            LocationAction::Respond(response) => {
+                return closed(route, &format!("a condition decides about `{}`", response.line));
+            }
             LocationAction::None(reason) => return closed(route, &reason),
         };
         // A named location has rules of its own, and nginx asks for both.
@@ -183,6 +190,7 @@ impl<'s, 'a> Scope<'s, 'a> {
             }
         }
         target.changes.iter().for_each(|change| route.remarks.add(change));
+        route.rewrite.clone_from(&target.rewrite);
         rules(state, level, &mut route);
         self.settings(state, &level_of_target, &mut route);
         let place = FieldPlace {
@@ -200,6 +208,38 @@ impl<'s, 'a> Scope<'s, 'a> {
             route.remarks.add(change);
         }
         without(level, &mut route);
+        route
+    }
+
+    /// Plans a route that responds. nginx looks at `return` before it asks for credentials or counts,
+    /// so neither is carried over.
+    fn response(
+        &self,
+        state: &mut Translation<'a>,
+        mut route: RoutePlan,
+        level: &Rc<Level<'a>>,
+        location: Option<&'a Directive>,
+    ) -> RoutePlan {
+        let response = match action(state, level, self.server, location) {
+            LocationAction::Respond(response) => response,
+            LocationAction::None(reason) => return closed(route, &reason),
+            LocationAction::Forward { .. } | LocationAction::Files(_) => {
+                return closed(route, "it does not only respond");
+            }
+        };
+        for name in ["allow", "deny", "auth_basic", "auth_request", "limit_req", "limit_conn"] {
+            for directive in level.own(name) {
+                state.notes.discard(directive, "`return` comes first in nginx");
+            }
+        }
+        response.change.iter().for_each(|change| route.remarks.add(*change));
+        route.action = Some(response.line);
+        let (server_name, port) = (&*self.server_name, &*self.port);
+        let place = FieldPlace { level, authority: "", server_name, port, has_user: false };
+        fields::of_responses(state, place, "proxy", &mut route);
+        if route.set_response.contains_key("content-type") {
+            route.remarks.add("`content-type` is sent once, nginx sends its own beside it");
+        }
         route
     }
 

@@ -27,6 +27,7 @@ pub mod notes;
 pub mod plan;
 pub mod proxies;
 pub mod redirects;
+pub mod responses;
 pub mod routes;
 pub mod rules;
 pub mod scalar;

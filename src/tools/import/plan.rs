@@ -257,6 +257,10 @@ pub struct RoutePlan {
     pub methods: Vec<String>,
     /// Upstream, by its name or its URL.
     pub upstream: String,
+    /// Line of an action that needs no upstream.
+    pub action: Option<String>,
+    /// Value of `rewrite`.
+    pub rewrite: Option<String>,
     /// Files in place of an upstream.
     pub files: Option<FilesPlan>,
     /// Conditions for passing.

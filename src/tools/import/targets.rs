@@ -5,13 +5,15 @@ use std::rc::Rc;
 use super::{
     levels::Level,
     plan::{FilesPlan, RoutePlan},
+    responses::{self, ResponsePlan},
+    scalar::quoted,
     static_files,
     translation::{NginxServer, Translation},
     tree::Directive,
     upstreams::ProxyTarget,
     values::{ValuePiece, pieces, with_set},
 };
-use crate::config::directives::{self, Treatment};
+use crate::config::directives::Treatment;
 
 /// Endings of a `proxy_pass` that forward the target of the request as it is.
 const AS_RECEIVED: [&str; 4] = [
@@ -33,6 +35,8 @@ pub enum LocationAction<'a> {
     },
     /// It serves files.
     Files(FilesPlan),
+    /// It responds.
+    Respond(ResponsePlan),
     /// Something that weir cannot do.
     None(String),
 }
@@ -50,6 +54,8 @@ pub struct ForwardTarget<'a> {
     pub is_grpc: bool,
     /// Differences.
     pub changes: Vec<String>,
+    /// Value of `rewrite`, if the path changes.
+    pub rewrite: Option<String>,
     is_group: bool,
 }
 
@@ -91,11 +97,20 @@ pub fn action<'a>(
     server: &NginxServer<'a>,
     location: Option<&'a Directive>,
 ) -> LocationAction<'a> {
-    if let Some(response) = level.own("return").first().filter(|_| location.is_some()) {
-        let row = directives::form("return 200 ...");
-        let reason = row.map_or("", |row| row.note);
-        state.notes.refuse(response, format!("{reason}: the route is closed"));
-        return LocationAction::None(format!("it responds with `{}`", response.text()));
+    if let Some(directive) = level.own("return").first().filter(|_| location.is_some()) {
+        return match responses::response(&mut state.loads, directive, level) {
+            Ok(response) => {
+                state.notes.carry(directive);
+                if let Some(change) = response.change {
+                    state.notes.tell(directive, Treatment::Noted, change);
+                }
+                LocationAction::Respond(response)
+            }
+            Err(reason) => {
+                state.notes.refuse(directive, format!("{reason}: the route is closed"));
+                LocationAction::None(format!("it responds with `{}`", directive.text()))
+            }
+        };
     }
     let passes = ["proxy_pass", "grpc_pass"];
     if let Some(pass) = passes.iter().find_map(|name| level.own(name).first().copied()) {
@@ -185,7 +200,7 @@ fn target<'a>(
     if authority.contains('$') {
         return Err(unknown(authority));
     }
-    let mut changes = Vec::new();
+    let (mut changes, mut rewrite) = (Vec::new(), None);
     state.notes.carry(pass);
     if written.contains('$') {
         level.all("set").iter().for_each(|set| state.notes.carry(set));
@@ -193,12 +208,20 @@ fn target<'a>(
     let prefix = location.map_or("/", |location| location.args.last().map_or("/", String::as_str));
     // With a variable nginx takes the path as the whole of what it sends.
     if !path.is_empty() && (path != prefix || written.contains('$')) {
-        let change =
-            format!("the path is forwarded as received, nginx sends `{path}` for `{prefix}`");
-        let row = directives::form("proxy_pass http://app:8000/api/");
-        let remedy = row.and_then(|row| row.note.split_once(": ")).map_or("", |(_, remedy)| remedy);
-        state.notes.refuse(pass, format!("{change}: {remedy}"));
-        changes.push(change);
+        let planned = self::rewrite(prefix, path).filter(|_| !written.contains('$'));
+        let planned = planned.filter(|text| state.loads.rewrite(prefix, text).is_none());
+        if planned.is_none() {
+            let change =
+                format!("the path is forwarded as received, nginx sends `{path}` for `{prefix}`");
+            state.notes.refuse(pass, change.clone());
+            changes.push(change);
+        } else if prefix.ends_with('/') != path.ends_with('/') {
+            let change =
+                format!("whole segments change, nginx puts `{path}` in place of `{prefix}`");
+            state.notes.tell(pass, Treatment::Noted, change.clone());
+            changes.push(change);
+        }
+        rewrite = planned;
     }
     Ok(ForwardTarget {
         directive: pass,
@@ -206,6 +229,21 @@ fn target<'a>(
         authority: authority.to_owned(),
         is_grpc,
         changes,
+        rewrite,
         is_group: state.groups.contains_key(authority),
     })
+}
+
+/// Value of `rewrite` that puts `path` in place of the beginning `prefix`; none if nothing changes
+/// for whole segments.
+fn rewrite(prefix: &str, path: &str) -> Option<String> {
+    let keys = [("strip_prefix", prefix), ("add_prefix", path)];
+    let keys = keys.map(|(key, path)| (key, path.trim_end_matches('/')));
+    let written: Vec<_> = keys
+        .iter()
+        .filter(|(_, path)| !path.is_empty())
+        .map(|(key, path)| format!("{key}: {}", quoted(path)))
+        .collect();
+    let is_change = !written.is_empty() && keys[0].1 != keys[1].1;
+    is_change.then(|| format!("{{ {} }}", written.join(", ")))
 }

@@ -172,9 +172,13 @@ impl Sheet {
             let methods: Vec<_> = route.methods.iter().map(|method| quoted(method)).collect();
             self.line(2, &format!("methods: [ {} ]", methods.join(", ")), "");
         }
-        match &route.files {
-            Some(files) => self.files(files),
-            None => self.line(2, &format!("upstream: {}", quoted(&route.upstream)), ""),
+        match (&route.action, &route.files) {
+            (Some(line), _) => self.line(2, line, ""),
+            (None, Some(files)) => self.files(files),
+            (None, None) => self.line(2, &format!("upstream: {}", quoted(&route.upstream)), ""),
+        }
+        if let Some(rewrite) = &route.rewrite {
+            self.line(2, &format!("rewrite: {rewrite}"), "");
         }
         super::access::lines(&route.guard).iter().for_each(|line| self.line(2, line, ""));
         if !route.limits.is_empty() {

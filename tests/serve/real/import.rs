@@ -52,6 +52,10 @@ fn verified(name: &str, edit: impl Fn(String) -> String) -> (Option<i32>, String
     fs::write(site.join("index.html"), "<p>page</p>\n").expect("a file");
     let text = edit(file(name, endpoint));
     let text = text.replace("/usr/share/nginx/html", &site.display().to_string());
+    let users = folder.path().join("users");
+    // `open sesame`, as `htpasswd -m` hashes it, which both servers read.
+    fs::write(&users, "ada:$apr1$abcdefgh$T64oOxnD8c28.dQa.2Lty1\n").expect("a file");
+    let text = text.replace("/etc/nginx/.htpasswd", &users.display().to_string());
     let path = folder.path().join("nginx.conf");
     fs::write(&path, &text).expect("a file");
     let path = path.display().to_string();
