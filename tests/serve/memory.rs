@@ -32,7 +32,10 @@ fn idle_with_zones(zones: usize) -> u64 {
 
 #[test]
 fn zone_without_keys_takes_no_memory() {
-    let [none, one, thirty] = [0, 1, 30].map(idle_with_zones);
+    // The kernel gives a process a huge page of 2 MiB more or less by chance, so the least of three
+    // counts.
+    let least = |zones| (0..3).map(|_| idle_with_zones(zones)).min().unwrap_or_default();
+    let [none, one, thirty] = [0, 1, 30].map(least);
     assert!(one <= none + MIB, "{one} bytes with one zone, {none} without");
     assert!(thirty <= none + 4 * MIB, "{thirty} bytes with thirty zones, {none} without");
 }
