@@ -24,9 +24,14 @@ fn reject_allocates_nothing() {
         let is_reject = |judgement: &Judgement| judgement.verdict.decision == Decision::Reject;
         let _waiting: Vec<_> =
             std::iter::repeat_with(|| door.one()).take_while(|one| !is_reject(one)).collect();
-        let region = Region::new(ALLOCATOR);
-        let rejects = (0..1_000).filter(|_| is_reject(&door.one())).count();
-        let allocations = region.change().allocations;
-        assert_eq!((rejects, allocations), (1_000, 0), "{rules}");
+        let count = || {
+            let region = Region::new(ALLOCATOR);
+            let rejects = (0..1_000).filter(|_| is_reject(&door.one())).count();
+            (rejects, region.change().allocations)
+        };
+        // The least of three: the thread that started this test allocates a few times beside its
+        // beginning. What a reject allocates is in all of them.
+        let least = (0..3).map(|_| count()).min_by_key(|(_, allocations)| *allocations);
+        assert_eq!(least, Some((1_000, 0)), "{rules}");
     }
 }
