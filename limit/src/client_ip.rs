@@ -40,7 +40,8 @@ impl FromStr for Forwarding {
     /// ```
     /// use weir_limit::client_ip::Forwarding;
     ///
-    /// assert_eq!("X-Forwarded-For".parse(), Ok(Forwarding::XForwardedFor));
+    /// let list: Forwarding = "X-Forwarded-For".parse()?;
+    /// assert_eq!(list, Forwarding::XForwardedFor);
     /// let single: Forwarding = "CF-Connecting-IP".parse()?;
     /// assert_eq!(single.to_string(), "cf-connecting-ip");
     /// # Ok::<(), http::header::InvalidHeaderName>(())
