@@ -77,7 +77,7 @@ impl PathRegex {
     /// Compiles an expression.
     ///
     /// # Errors
-    /// When it is not one, or larger than [`MAX_REGEX`].
+    /// When it is not one, or larger than 256 KiB when compiled.
     pub fn new(text: &str) -> Result<Self, regex::Error> {
         RegexBuilder::new(text).unicode(false).size_limit(MAX_REGEX).build().map(Self)
     }
