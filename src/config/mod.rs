@@ -20,6 +20,7 @@ pub mod set;
 pub mod settings;
 pub mod shape;
 pub mod show;
+pub mod small_file;
 pub mod validate;
 pub mod yaml_tree;
 

@@ -4,8 +4,6 @@
 //! wrong changes nothing: the networks read before stay in use.
 
 use std::{
-    fs::File,
-    io::{self, Read},
     net::IpAddr,
     ops::Range,
     path::{Path, PathBuf},
@@ -13,12 +11,13 @@ use std::{
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::schema::{self, RouteSpec};
+use super::{
+    schema::{self, RouteSpec},
+    small_file::{self, SmallFileError},
+};
 
 /// Limit on the networks of one file: each is compared with the address of every request.
 pub const MAX_NETWORKS: usize = 4_096;
-/// Limit on the size of a file, in bytes.
-const MAX_BYTES: u64 = 1024 * 1024;
 /// Leading bits of an IPv4 address mapped into IPv6.
 const MAPPED: u8 = 96;
 /// Prefix of an entry that names a file.
@@ -61,11 +60,8 @@ pub struct AccessEntries {
 #[derive(Debug, thiserror::Error)]
 pub enum NetworksError {
     /// The file cannot be read.
-    #[error("`{}` cannot be read: {}", .0.display(), .1)]
-    Unreadable(PathBuf, #[source] io::Error),
-    /// The path is a FIFO or a directory.
-    #[error("`{}` is not a regular file", .0.display())]
-    NotAFile(PathBuf),
+    #[error(transparent)]
+    File(#[from] SmallFileError),
     /// The file has too many lines.
     #[error("`{}` has more than {MAX_NETWORKS} networks", .0.display())]
     TooMany(PathBuf),
@@ -109,7 +105,7 @@ impl NetworkEntry {
             }
             Self::File(path) => path,
         };
-        let text = read(path)?;
+        let text = small_file::read_text(path)?;
         for line in lines(&text, path)? {
             let network = line.network.ok_or_else(|| NetworksError::Line {
                 path: path.clone(),
@@ -195,26 +191,6 @@ pub fn network(text: &str) -> Option<IpNet> {
         _ => None,
     };
     Some(mapped.map_or(network, IpNet::V4))
-}
-
-/// Reads a file of networks.
-///
-/// # Errors
-/// When it cannot be read, is not a regular file or too large.
-pub fn read(path: &Path) -> Result<String, NetworksError> {
-    // Reading a FIFO would block.
-    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
-        return Err(NetworksError::NotAFile(path.to_owned()));
-    }
-    let read = || {
-        let mut text = String::new();
-        File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-        match text.len() as u64 > MAX_BYTES {
-            true => Err(io::ErrorKind::FileTooLarge.into()),
-            false => Ok(text),
-        }
-    };
-    read().map_err(|cause| NetworksError::Unreadable(path.to_owned(), cause))
 }
 
 /// Lines of a file without blank ones and comments (`#`).

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::networks::{self, NetworksError};
+use super::small_file::{self, SmallFileError};
 use crate::access::{
     password_hash::HashError,
     users::{LineFault, Users, UsersError},
@@ -16,7 +16,7 @@ use crate::access::{
 pub enum PasswordsError {
     /// The file cannot be read.
     #[error(transparent)]
-    Unreadable(NetworksError),
+    File(#[from] SmallFileError),
     /// One of its lines is wrong.
     #[error("`{}`, {source}", path.display())]
     Line {
@@ -52,6 +52,6 @@ impl PasswordsError {
 /// # Errors
 /// When it cannot be read, or a line is wrong.
 pub fn read(path: &Path) -> Result<Users, PasswordsError> {
-    let text = networks::read(path).map_err(PasswordsError::Unreadable)?;
+    let text = small_file::read_text(path)?;
     Users::parse(&text).map_err(|source| PasswordsError::Line { path: path.to_owned(), source })
 }

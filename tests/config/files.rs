@@ -253,6 +253,19 @@ fn networks_come_from_a_file_beside_the_configuration() {
     assert!(again(&changed).expect_err("a pipe").ends_with("is not a regular file"));
 }
 
+/// A pipe that no program writes to would hold up the start, and a reload, for ever.
+#[test]
+fn body_file_that_is_a_pipe_is_an_error() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("page.html");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo of coreutils").success());
+    let respond = format!("respond: {{ status: 200, body_file: '{}' }}", pipe.display());
+    let text = format!("listeners: [ ':1' ]\nroutes: [ {{ path: /, {respond} }} ]\n");
+    let told = wrong(&text).to_string();
+    assert!(told.contains("page.html` is not a regular file"), "{told}");
+}
+
 /// The lines of all sources and pages, comments and unit tests left out.
 fn told_lines() -> Vec<(String, String)> {
     let (mut found, mut folders) =

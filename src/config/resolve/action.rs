@@ -1,6 +1,6 @@
 //! Action of a route: its upstream, or a response of weir's own.
 
-use std::{io::Read, path::Path};
+use std::path::Path;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -12,6 +12,7 @@ use crate::{
     config::{
         nearest,
         schema::{RedirectSpec, RespondSpec, RouteSpec},
+        small_file,
     },
     proxy::{
         action::{Action, Redirect, Respond},
@@ -24,9 +25,6 @@ use crate::{
 
 /// Keys that are actions, in the order of their description.
 const ACTIONS: [&str; 5] = ["upstream", "redirect", "respond", "files", "close"];
-
-/// Limit on the file of a response, in bytes: it stays in memory.
-const MAX_BODY_FILE: u64 = 1024 * 1024;
 
 /// Statuses of redirects.
 const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
@@ -117,7 +115,12 @@ fn respond(judge: &mut Collector<'_>, spot: Location<'_>, written: &RespondSpec)
     }
     let body = match (&written.body, &written.body_file) {
         (_, Some(path)) => {
-            judge.take(spot.key("body_file"), body_of(Path::new(path))).unwrap_or_default()
+            let body = small_file::read(Path::new(path)).map_err(|error| {
+                let hint = "name a readable file of at most 1 MiB; a relative path starts at the \
+                    working directory";
+                hinted(error, hint)
+            });
+            judge.take(spot.key("body_file"), body).unwrap_or_default().into()
         }
         (Some(text), None) => Bytes::from(text.clone()),
         (None, None) => Bytes::new(),
@@ -127,7 +130,6 @@ fn respond(judge: &mut Collector<'_>, spot: Location<'_>, written: &RespondSpec)
         let message = format!("a response of {} has no body", status.as_u16());
         judge.refuse(spot.key("status"), hinted(message, "remove the body, or use 200"));
     }
-
     let headers =
         edits::set_in(judge, spot.key("headers"), &written.headers, &[], Message::Response);
     let described =
@@ -149,23 +151,6 @@ fn media_of(file: Option<&str>) -> &'static str {
         Some("xml") => "application/xml",
         _ => "text/plain; charset=utf-8",
     }
-}
-
-fn body_of(path: &Path) -> Result<Bytes, HintedError> {
-    let hint =
-        "name a readable file of at most 1 MiB; a relative path starts at the working directory";
-    let wrong = |error| {
-        let message = format!("`{}` cannot be read: {error}", path.display());
-        hinted(message, hint)
-    };
-    let mut body = Vec::new();
-    let file = std::fs::File::open(path).map_err(wrong)?;
-    // One byte more than allowed shows that the file is too large.
-    file.take(MAX_BODY_FILE + 1).read_to_end(&mut body).map_err(wrong)?;
-    if body.len() as u64 > MAX_BODY_FILE {
-        return Err(hinted(format!("`{}` is larger than 1 MiB", path.display()), hint));
-    }
-    Ok(body.into())
 }
 
 /// Upstream of a route: a name, or an endpoint instead.

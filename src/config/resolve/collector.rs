@@ -8,10 +8,11 @@ use ipnet::IpNet;
 use super::location::Location;
 use crate::{
     config::{
-        networks::{self, NetworkEntry},
+        networks::{self, NetworkEntry, NetworksError},
         problem::{Problems, SourceText, Span},
         quantity::{parse_count, parse_size},
         schema::Amount,
+        small_file,
     },
     limit::rate::parse_period,
     runtime::hint::{Hinted, HintedError, hinted},
@@ -168,7 +169,8 @@ impl Collector<'_> {
 
     /// Networks of a file; an invalid line is reported at that line.
     fn networks_of(&mut self, spot: Location<'_>, path: &Path) -> Vec<IpNet> {
-        let read = networks::read(path)
+        let read = small_file::read_text(path)
+            .map_err(NetworksError::from)
             .and_then(|text| networks::lines(&text, path).map(|lines| (text, lines)));
         let (text, lines) = match read {
             Ok(read) => read,
