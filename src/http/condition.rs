@@ -5,21 +5,18 @@
 //! client sends twice, or too long to be searched, is never read in its favor: the caller says by
 //! [`Doubt`] what that is.
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
 use http::{HeaderName, Method};
 use ipnet::IpNet;
-use regex::bytes::{Regex, RegexBuilder};
 
 use crate::{
     limit::{Scope, Subject},
-    runtime::hint::Hinted,
+    runtime::{expression::Expression, hint::Hinted},
 };
 
 /// Longest value that is searched by a regular expression, in bytes.
 pub const MOST_SEARCHED: usize = 4 * 1024;
-/// Size of a compiled regular expression, in bytes.
-const COMPILED: usize = 256 * 1024;
 
 /// Condition on a request: all of its parts must hold. An empty list or map holds always.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,7 +33,7 @@ pub struct Condition {
     pub query: Vec<ConditionField<String>>,
 }
 
-/// ConditionField of a request with the tests of its value, one of which must hold.
+/// Field of a request with the tests of its value, one of which must hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConditionField<N> {
     /// Name of the field.
@@ -70,14 +67,7 @@ pub enum ValueTest {
     /// The value contains this text.
     Contains(String),
     /// The value matches this regular expression somewhere.
-    Matches(ValuePattern),
-}
-
-/// Regular expression, compared by its text.
-#[derive(Clone)]
-pub struct ValuePattern {
-    text: String,
-    regex: Regex,
+    Matches(Expression),
 }
 
 /// Error of a text that is not a test of a value.
@@ -184,7 +174,7 @@ impl ValueTest {
             Self::Suffix(text) => value.ends_with(text.as_bytes()),
             Self::Contains(text) => memchr::memmem::find(value, text.as_bytes()).is_some(),
             Self::Matches(_) if value.len() > MOST_SEARCHED => doubt == Doubt::Holds,
-            Self::Matches(pattern) => pattern.regex.is_match(value),
+            Self::Matches(pattern) => pattern.regex().is_match(value),
         }
     }
 }
@@ -196,7 +186,7 @@ impl FromStr for ValueTest {
     /// ignores case, `=` and an exact text, or a text with `*` for any text at its ends.
     fn from_str(text: &str) -> Result<Self, TestError> {
         if let Some(pattern) = text.strip_prefix('~') {
-            return ValuePattern::parse(pattern, text).map(Self::Matches);
+            return expression(pattern, text).map(Self::Matches);
         }
         if let Some(exact) = text.strip_prefix('=') {
             return Ok(Self::Exact(exact.to_owned()));
@@ -216,42 +206,16 @@ impl FromStr for ValueTest {
     }
 }
 
-impl ValuePattern {
-    /// Parses what stands behind the first `~`; `written` is the whole text.
-    fn parse(text: &str, written: &str) -> Result<Self, TestError> {
-        let (pattern, ignores_case) =
-            text.strip_prefix('*').map_or((text, false), |rest| (rest, true));
-        if pattern.is_empty() {
-            return Err(TestError::Empty(written.to_owned()));
-        }
-        // Values are bytes, which need not be UTF-8.
-        let regex = RegexBuilder::new(pattern)
-            .unicode(false)
-            .case_insensitive(ignores_case)
-            .size_limit(COMPILED)
-            // What is built while searching; beyond it the search is slower, and still linear.
-            .dfa_size_limit(COMPILED)
-            .build()
-            .map_err(|error| match error {
-                regex::Error::CompiledTooBig(_) => TestError::TooLarge(pattern.to_owned()),
-                _ => TestError::Pattern(pattern.to_owned()),
-            })?;
-        Ok(Self { text: text.to_owned(), regex })
+/// Parses what stands behind the first `~`; `written` is the whole text.
+fn expression(text: &str, written: &str) -> Result<Expression, TestError> {
+    let (pattern, ignores_case) = text.strip_prefix('*').map_or((text, false), |rest| (rest, true));
+    if pattern.is_empty() {
+        return Err(TestError::Empty(written.to_owned()));
     }
-}
-
-impl PartialEq for ValuePattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
-    }
-}
-
-impl Eq for ValuePattern {}
-
-impl fmt::Debug for ValuePattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "~{}", self.text)
-    }
+    Expression::new(pattern, ignores_case).map_err(|error| match error {
+        regex::Error::CompiledTooBig(_) => TestError::TooLarge(pattern.to_owned()),
+        _ => TestError::Pattern(pattern.to_owned()),
+    })
 }
 
 /// Requests that a rule applies to: those for which `when` holds and `unless` does not.

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use http::{HeaderName, HeaderValue, header, uri::PathAndQuery};
 use regex::bytes::Captures;
 
-use super::route::{PathRegex, below};
+use super::route::below;
 use crate::{
     http::{
         error::{Error, Kind},
@@ -19,6 +19,7 @@ use crate::{
         target::Target,
     },
     limit::normal_form,
+    runtime::expression::Expression,
     upstream::settings::UpstreamSettings,
 };
 
@@ -47,7 +48,7 @@ pub struct PrefixChange {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegexChange {
     /// Expression on the path in its normal form.
-    pub regex: PathRegex,
+    pub regex: Expression,
     /// New path, and a query behind a `?`.
     pub to: Vec<RewritePiece>,
     /// The query of the request is not appended.

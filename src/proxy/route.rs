@@ -6,12 +6,11 @@
 //! (`limit/src/normal_form.rs`), or, with `path_matching: raw`, the path as received. A prefix
 //! matches on segment boundaries only: `/api` takes `/api` and `/api/x`, never `/apiary`.
 
-use std::fmt;
-
 use http::Method;
-use regex::bytes::{Regex, RegexBuilder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::runtime::expression::Expression;
 
 /// The form of a path that routes and keys see.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -27,9 +26,6 @@ pub enum PathMatching {
 /// Methods (RFC 9110, RFC 5789) listed for a route that takes every method.
 const USUAL: [Method; 6] =
     [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH];
-
-/// Limit on the size of a compiled expression, in bytes.
-const MAX_REGEX: usize = 256 * 1024;
 
 /// Hosts of a route.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -49,16 +45,11 @@ pub enum PathPattern {
     Prefix(String),
     /// This path only.
     Exact(String),
-    /// Paths in which the expression matches anywhere.
-    Regex(PathRegex),
+    /// Paths in which the expression matches anywhere: a path in its normal form is ASCII.
+    Regex(Expression),
     /// Paths that end so.
     Suffix(String),
 }
-
-/// Expression over paths, matched in linear time, byte by byte and without Unicode classes: a path in
-/// its normal form is ASCII.
-#[derive(Clone)]
-pub struct PathRegex(Regex);
 
 /// Requests that a route takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,42 +62,6 @@ pub struct Pattern {
     pub over_regex: bool,
     /// Methods; empty means every method, and GET includes HEAD (RFC 9110, section 9.3.2).
     pub methods: Vec<Method>,
-}
-
-impl PathRegex {
-    /// Compiles an expression.
-    ///
-    /// # Errors
-    /// When it is not one, or larger than 256 KiB when compiled.
-    pub fn new(text: &str) -> Result<Self, regex::Error> {
-        RegexBuilder::new(text).unicode(false).size_limit(MAX_REGEX).build().map(Self)
-    }
-
-    /// Text as written.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        self.0.as_str()
-    }
-
-    /// The compiled expression.
-    #[must_use]
-    pub fn regex(&self) -> &Regex {
-        &self.0
-    }
-}
-
-impl PartialEq for PathRegex {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
-
-impl Eq for PathRegex {}
-
-impl fmt::Debug for PathRegex {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PathRegex({})", self.as_str())
-    }
 }
 
 impl HostPattern {
@@ -141,7 +96,7 @@ impl PathPattern {
         match self {
             Self::Exact(exact) => path == exact,
             Self::Prefix(prefix) => below(path, prefix).is_some(),
-            Self::Regex(regex) => regex.0.is_match(path.as_bytes()),
+            Self::Regex(regex) => regex.regex().is_match(path.as_bytes()),
             Self::Suffix(suffix) => path.ends_with(suffix.as_str()),
         }
     }
@@ -343,7 +298,7 @@ mod tests {
             Some(exact) => PathPattern::Exact(exact.to_owned()),
             None => match given.split_once(' ') {
                 Some(("~", regex)) => {
-                    PathPattern::Regex(PathRegex::new(regex).expect("an expression"))
+                    PathPattern::Regex(Expression::new(regex, false).expect("an expression"))
                 }
                 Some(("*", suffix)) => PathPattern::Suffix(suffix.to_owned()),
                 Some(("^~", prefix)) => PathPattern::Prefix(prefix.to_owned()),

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod coarse_timer;
 pub mod decimal;
+pub mod expression;
 pub mod hint;
 pub mod io;
 pub mod pem;

@@ -6,8 +6,11 @@ use super::{collector::Collector, location::Location};
 use crate::{
     config::schema::RouteSpec,
     limit::normal_form,
-    proxy::route::{PathMatching, PathPattern, PathRegex},
-    runtime::hint::{HintedError, hinted},
+    proxy::route::{PathMatching, PathPattern},
+    runtime::{
+        expression::Expression,
+        hint::{HintedError, hinted},
+    },
 };
 
 /// Characters of pattern languages. Patterns are not supported, and a path with one of these would
@@ -44,28 +47,23 @@ pub fn paths(
         let message = format!("`over_regex` means nothing with `{key}`");
         judge.refuse(spot.name("over_regex"), hinted(message, hint));
     }
-    let read = |text: &String| literal(text, matching);
+    let read = |text: &String| match key {
+        "path_exact" => literal(text, matching).map(PathPattern::Exact),
+        "path_regex" => regex(text).map(PathPattern::Regex),
+        "path_suffix" => suffix(text).map(PathPattern::Suffix),
+        _ => literal(text, matching).map(PathPattern::Prefix),
+    };
+    let texts = match key {
+        "paths" => route.paths.as_deref().unwrap_or_default(),
+        "path_exact" => route.path_exact.as_slice(),
+        "path_regex" => route.path_regex.as_slice(),
+        "path_suffix" => route.path_suffix.as_deref().unwrap_or_default(),
+        _ => route.path.as_slice(),
+    };
     let spot = spot.key(key);
-    let list = if key == "path_suffix" { &route.path_suffix } else { &route.paths };
-    match (key, list) {
-        ("path_suffix", Some(texts)) => {
-            judge.listed(spot, "path_suffix", texts, |text| suffix(text).map(PathPattern::Suffix))
-        }
-        ("path_regex", _) => {
-            let text = route.path_regex.iter();
-            text.filter_map(|text| judge.take(spot, regex(text)).map(PathPattern::Regex)).collect()
-        }
-        ("paths", Some(texts)) => {
-            judge.listed(spot, "paths", texts, |text| read(text).map(PathPattern::Prefix))
-        }
-        ("path_exact", _) => {
-            let path = route.path_exact.iter();
-            path.filter_map(|text| judge.take(spot, read(text)).map(PathPattern::Exact)).collect()
-        }
-        _ => {
-            let path = route.path.iter();
-            path.filter_map(|text| judge.take(spot, read(text)).map(PathPattern::Prefix)).collect()
-        }
+    match key {
+        "paths" | "path_suffix" => judge.listed(spot, key, texts, read),
+        _ => texts.iter().filter_map(|text| judge.take(spot, read(text))).collect(),
     }
 }
 
@@ -73,7 +71,7 @@ pub fn paths(
 ///
 /// # Errors
 /// The reason why it is not one.
-pub fn regex(text: &str) -> Result<PathRegex, HintedError> {
+pub fn regex(text: &str) -> Result<Expression, HintedError> {
     let nginx = ["~* ", "~ ", "^~ "].into_iter().find(|operator| text.starts_with(operator));
     if let Some(operator) = nginx {
         let rest = text[operator.len()..].trim_start();
@@ -91,7 +89,7 @@ pub fn regex(text: &str) -> Result<PathRegex, HintedError> {
         let hint = "paths are compared percent-encoded: write `%20` for a space, `%C3%A9` for `é`";
         return Err(hinted(format!("`{text}` can match no path"), hint));
     }
-    PathRegex::new(text).map_err(|error| {
+    Expression::new(text, false).map_err(|error| {
         // The last line of the library's message says what is wrong, the others draw the place.
         let error = error.to_string();
         let why = error.lines().last().unwrap_or_default().trim_start_matches("error: ");

@@ -6,9 +6,12 @@ use crate::{
     limit::normal_form,
     proxy::{
         rewrite::{PrefixChange, RegexChange, Rewrite, RewritePiece},
-        route::{PathMatching, PathPattern, PathRegex, Pattern, below},
+        route::{PathMatching, PathPattern, Pattern, below},
     },
-    runtime::hint::{HintedError, hinted},
+    runtime::{
+        expression::Expression,
+        hint::{HintedError, hinted},
+    },
 };
 
 /// Resolves the rewriting of a route that takes these patterns.
@@ -97,7 +100,7 @@ fn check_strip(judge: &mut Collector<'_>, spot: Location<'_>, strip: &str, patte
 }
 
 /// Parses a new path with groups; true if it drops the query of the request.
-fn pieces(text: &str, regex: &PathRegex) -> Result<(Vec<RewritePiece>, bool), HintedError> {
+fn pieces(text: &str, regex: &Expression) -> Result<(Vec<RewritePiece>, bool), HintedError> {
     let wrong = |message: String| hinted(message, "write a path like `/new/{1}` or `/x?id={id}`");
     let (text, drops_query) = match text.strip_suffix('?') {
         Some(path) => (path, true),

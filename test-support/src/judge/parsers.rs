@@ -25,7 +25,8 @@ use weir::{
         client_ip::{Forwarding, Trust},
         normal_form,
     },
-    proxy::route::{HostPattern, NoRoute, PathPattern, PathRegex, Pattern, Reading, RouteTable},
+    proxy::route::{HostPattern, NoRoute, PathPattern, Pattern, Reading, RouteTable},
+    runtime::expression::Expression,
 };
 
 use crate::accepted::accepted;
@@ -413,7 +414,7 @@ fn pattern(words: &[&str]) -> Option<Pattern> {
     let over_regex = path.starts_with('^');
     let path = match path.split_at_checked(1) {
         Some(("=", exact)) => PathPattern::Exact(exact.to_owned()),
-        Some(("~", regex)) => PathPattern::Regex(PathRegex::new(regex).ok()?),
+        Some(("~", regex)) => PathPattern::Regex(Expression::new(regex, false).ok()?),
         Some(("$", suffix)) => PathPattern::Suffix(suffix.to_owned()),
         Some(("^", prefix)) => PathPattern::Prefix(prefix.to_owned()),
         _ => PathPattern::Prefix((*path).to_owned()),
