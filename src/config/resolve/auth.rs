@@ -2,15 +2,10 @@
 
 use http::{HeaderName, HeaderValue, header, uri::PathAndQuery};
 
-use super::{
-    action::upstream, collector::Collector, edits::about, location::Location, names::Names,
-};
+use super::{action::upstream, collector::Collector, edits, location::Location, names::Names};
 use crate::{
     config::schema::{AuthSpec, RouteSpec},
-    proxy::{
-        forward_auth::ForwardAuthSettings,
-        header_edits::{self, Message},
-    },
+    proxy::{forward_auth::ForwardAuthSettings, header_edits::Message},
     runtime::hint::{HintedError, hinted},
     upstream::settings::UpstreamSettings,
 };
@@ -112,25 +107,15 @@ fn host(upstream: &UpstreamSettings) -> HeaderValue {
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
 }
 
+/// Names of fields about a user.
 fn fields(
     judge: &mut Collector<'_>,
     spot: Location<'_>,
     texts: &[String],
     message: Message,
 ) -> Vec<HeaderName> {
-    let mut names = Vec::new();
-    for (index, text) in texts.iter().enumerate() {
-        let name = header_edits::name(text, message).map_err(|error| about(text, error));
-        let name = name.and_then(|name| match name {
-            header::HOST => {
-                Err(hinted("`host` is not a field of a user", "name the fields that say who it is"))
-            }
-            name if names.contains(&name) => {
-                Err(hinted(format!("`{text}` is listed twice"), "keep one of them"))
-            }
-            name => Ok(name),
-        });
-        names.extend(judge.take(spot.item(index), name));
-    }
-    names
+    edits::listed(judge, spot, texts, message, |name| {
+        let hint = "name the fields that say who it is";
+        (*name == header::HOST).then(|| hinted("`host` is not a field of a user", hint))
+    })
 }

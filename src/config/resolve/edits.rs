@@ -66,17 +66,31 @@ fn removed(
     texts: &[String],
     message: Message,
 ) -> Vec<HeaderName> {
+    listed(judge, spot, texts, message, |name| match (message, name) {
+        (Message::Request, &header::HOST) => {
+            Some(hinted("`host` cannot be removed", "set it to the value for the upstream"))
+        }
+        _ => None,
+    })
+}
+
+/// Resolves a list of names of headers, none of them twice, and none that `refuse` has an error for.
+pub fn listed(
+    judge: &mut Collector<'_>,
+    spot: Location<'_>,
+    texts: &[String],
+    message: Message,
+    refuse: impl Fn(&HeaderName) -> Option<HintedError>,
+) -> Vec<HeaderName> {
     let mut names = Vec::new();
     for (index, text) in texts.iter().enumerate() {
         let name = header_edits::name(text, message).map_err(|error| about(text, error));
-        let name = name.and_then(|name| match (message, &name) {
-            (Message::Request, &header::HOST) => {
-                Err(hinted("`host` cannot be removed", "set it to the value for the upstream"))
-            }
-            _ if names.contains(&name) => {
+        let name = name.and_then(|name| match refuse(&name) {
+            Some(error) => Err(error),
+            None if names.contains(&name) => {
                 Err(hinted(format!("`{text}` is listed twice"), "keep one of them"))
             }
-            _ => Ok(name),
+            None => Ok(name),
         });
         names.extend(judge.take(spot.item(index), name));
     }
@@ -84,7 +98,7 @@ fn removed(
 }
 
 /// Error about a header of this name.
-pub fn about(name: &str, error: NameError) -> HintedError {
+fn about(name: &str, error: NameError) -> HintedError {
     hinted(format!("`{name}` {error}"), error.hint().unwrap_or_default())
 }
 
