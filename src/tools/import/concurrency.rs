@@ -8,12 +8,9 @@ use super::{
     scalar::quoted,
     translation::Translation,
     tree::Directive,
-    zones::parameter,
+    zones::{MAX_RULES, carry_zone, parameter},
 };
 use crate::config::directives::Treatment;
-
-/// Most rules on a route.
-const MAX_RULES: usize = 8;
 
 /// Plans a zone for each `limit_conn_zone`.
 pub fn zones(state: &mut Translation<'_>) {
@@ -48,17 +45,7 @@ fn zone(state: &mut Translation<'_>, directive: &Directive) -> Result<Concurrenc
     if let Some(reason) = state.loads.concurrency(&zone.keys(), "max: 1") {
         return Err(reason);
     }
-    for map in &key.maps {
-        super::zones::carry_map(state, map);
-    }
-    match zone.remarks.changes.is_empty() {
-        true => state.notes.carry(directive),
-        false => {
-            for change in &zone.remarks.changes {
-                state.notes.tell(directive, Treatment::Noted, change.clone());
-            }
-        }
-    }
+    carry_zone(state, directive, &key.maps, &zone.remarks);
     Ok(zone)
 }
 

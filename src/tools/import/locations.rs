@@ -8,6 +8,7 @@ use super::{
     fields::{self, FieldPlace},
     levels::Level,
     plan::{FilesPlan, GuardPlan, RoutePlan},
+    responses,
     rules::rules,
     targets::{LocationAction, action},
     translation::{NginxServer, Translation},
@@ -158,9 +159,8 @@ impl<'s, 'a> Scope<'s, 'a> {
         level: &Rc<Level<'a>>,
         location: Option<&'a Directive>,
     ) -> RoutePlan {
-        let is_plain = level.own("if").is_empty() && level.own("rewrite").is_empty();
-        if location.is_some() && is_plain && !level.own("return").is_empty() {
-            return self.response(state, route, level, location);
+        if let Some(response) = level.own("return").first().filter(|_| location.is_some()) {
+            return self.response(state, route, level, response);
         }
         match conditions(state, level, self.server) {
             Ok(guard) => route.guard = guard,
@@ -169,9 +169,6 @@ impl<'s, 'a> Scope<'s, 'a> {
         let (target, level_of_target) = match action(state, level, self.server, location) {
             LocationAction::Forward { target, level } => (target, level),
             LocationAction::Files(files) => return self.files(state, route, level, files),
-            LocationAction::Respond(response) => {
-                return closed(route, &format!("a condition decides about `{}`", response.line));
-            }
             LocationAction::None(reason) => return closed(route, &reason),
         };
         // A named location has rules of its own, and nginx asks for both.
@@ -193,13 +190,7 @@ impl<'s, 'a> Scope<'s, 'a> {
         route.rewrite.clone_from(&target.rewrite);
         rules(state, level, &mut route);
         self.settings(state, &level_of_target, &mut route);
-        let place = FieldPlace {
-            level: &level_of_target,
-            authority: &target.authority,
-            server_name: &self.server_name,
-            port: &self.port,
-            has_user: route.guard.basic_auth.is_some(),
-        };
+        let place = self.place(&level_of_target, &target.authority, &route);
         let kind = if target.is_grpc { "grpc" } else { "proxy" };
         fields::of_requests(state, place, kind, &mut route);
         fields::of_responses(state, place, kind, &mut route);
@@ -211,6 +202,18 @@ impl<'s, 'a> Scope<'s, 'a> {
         route
     }
 
+    /// Place of the fields of a route.
+    fn place<'p>(
+        &'p self,
+        level: &'p Level<'p>,
+        authority: &'p str,
+        route: &RoutePlan,
+    ) -> FieldPlace<'p> {
+        let (server_name, port) = (&*self.server_name, &*self.port);
+        let has_user = route.guard.basic_auth.is_some();
+        FieldPlace { level, authority, server_name, port, has_user }
+    }
+
     /// Plans a route that responds. nginx looks at `return` before it asks for credentials or counts,
     /// so neither is carried over.
     fn response(
@@ -218,25 +221,31 @@ impl<'s, 'a> Scope<'s, 'a> {
         state: &mut Translation<'a>,
         mut route: RoutePlan,
         level: &Rc<Level<'a>>,
-        location: Option<&'a Directive>,
+        directive: &'a Directive,
     ) -> RoutePlan {
-        let response = match action(state, level, self.server, location) {
-            LocationAction::Respond(response) => response,
-            LocationAction::None(reason) => return closed(route, &reason),
-            LocationAction::Forward { .. } | LocationAction::Files(_) => {
-                return closed(route, "it does not only respond");
+        let planned = match ["if", "rewrite"].iter().any(|name| !level.own(name).is_empty()) {
+            true => Err("a condition decides about it".to_owned()),
+            false => responses::response(&mut state.loads, directive, level),
+        };
+        let response = match planned {
+            Ok(response) => response,
+            Err(reason) => {
+                state.notes.refuse(directive, format!("{reason}: the route is closed"));
+                return closed(route, &format!("it responds with `{}`", directive.text()));
             }
         };
+        state.notes.carry(directive);
+        if let Some(change) = response.change {
+            state.notes.tell(directive, Treatment::Noted, change);
+            route.remarks.add(change);
+        }
         for name in ["allow", "deny", "auth_basic", "auth_request", "limit_req", "limit_conn"] {
             for directive in level.own(name) {
                 state.notes.discard(directive, "`return` comes first in nginx");
             }
         }
-        response.change.iter().for_each(|change| route.remarks.add(*change));
         route.action = Some(response.line);
-        let (server_name, port) = (&*self.server_name, &*self.port);
-        let place = FieldPlace { level, authority: "", server_name, port, has_user: false };
-        fields::of_responses(state, place, "proxy", &mut route);
+        fields::of_responses(state, self.place(level, "", &route), "proxy", &mut route);
         if route.set_response.contains_key("content-type") {
             route.remarks.add("`content-type` is sent once, nginx sends its own beside it");
         }
@@ -253,10 +262,7 @@ impl<'s, 'a> Scope<'s, 'a> {
     ) -> RoutePlan {
         rules(state, level, &mut route);
         self.settings(state, level, &mut route);
-        let (server_name, port) = (&*self.server_name, &*self.port);
-        let has_user = route.guard.basic_auth.is_some();
-        let place = FieldPlace { level, authority: "", server_name, port, has_user };
-        fields::of_responses(state, place, "proxy", &mut route);
+        fields::of_responses(state, self.place(level, "", &route), "proxy", &mut route);
         let policy = route.set_response.remove("cache-control");
         // nginx sends both, and two fields are one list.
         let policies: Vec<_> = files.cache_control.take().into_iter().chain(policy).collect();

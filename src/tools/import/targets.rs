@@ -5,7 +5,6 @@ use std::rc::Rc;
 use super::{
     levels::Level,
     plan::{FilesPlan, RoutePlan},
-    responses::{self, ResponsePlan},
     scalar::quoted,
     static_files,
     translation::{NginxServer, Translation},
@@ -35,8 +34,6 @@ pub enum LocationAction<'a> {
     },
     /// It serves files.
     Files(FilesPlan),
-    /// It responds.
-    Respond(ResponsePlan),
     /// Something that weir cannot do.
     None(String),
 }
@@ -97,21 +94,6 @@ pub fn action<'a>(
     server: &NginxServer<'a>,
     location: Option<&'a Directive>,
 ) -> LocationAction<'a> {
-    if let Some(directive) = level.own("return").first().filter(|_| location.is_some()) {
-        return match responses::response(&mut state.loads, directive, level) {
-            Ok(response) => {
-                state.notes.carry(directive);
-                if let Some(change) = response.change {
-                    state.notes.tell(directive, Treatment::Noted, change);
-                }
-                LocationAction::Respond(response)
-            }
-            Err(reason) => {
-                state.notes.refuse(directive, format!("{reason}: the route is closed"));
-                LocationAction::None(format!("it responds with `{}`", directive.text()))
-            }
-        };
-    }
     let passes = ["proxy_pass", "grpc_pass"];
     if let Some(pass) = passes.iter().find_map(|name| level.own(name).first().copied()) {
         return match target(state, pass, level, location) {

@@ -17,7 +17,7 @@ use crate::{config::directives::Treatment, limit::Rate};
 /// Default of `max_wait`.
 const MAX_WAIT_MS: u64 = 30_000;
 /// Most rules on a route.
-const MAX_RULES: usize = 8;
+pub const MAX_RULES: usize = 8;
 
 /// Plans a zone for each `limit_req_zone`.
 pub fn zones(state: &mut Translation<'_>) {
@@ -63,22 +63,28 @@ fn zone(
     if let Some(reason) = state.loads.rule(&zone.key_and_rate(), "") {
         return Err(reason);
     }
-    for map in &key.maps {
-        carry_map(state, map);
-    }
-    match zone.remarks.changes.is_empty() {
-        true => state.notes.carry(directive),
-        false => {
-            for change in &zone.remarks.changes {
-                state.notes.tell(directive, Treatment::Noted, change.clone());
-            }
-        }
-    }
+    carry_zone(state, directive, &key.maps, &zone.remarks);
     Ok(zone)
 }
 
+/// Marks a zone, with the maps of its key, as carried over with these differences.
+pub fn carry_zone(
+    state: &mut Translation<'_>,
+    directive: &Directive,
+    maps: &[String],
+    remarks: &Remarks,
+) {
+    maps.iter().for_each(|map| carry_map(state, map));
+    if remarks.changes.is_empty() {
+        state.notes.carry(directive);
+    }
+    for change in &remarks.changes {
+        state.notes.tell(directive, Treatment::Noted, change.clone());
+    }
+}
+
 /// Marks a map, and those it reads, as carried over in the list of a zone.
-pub(super) fn carry_map(state: &mut Translation<'_>, name: &str) {
+fn carry_map(state: &mut Translation<'_>, name: &str) {
     let mut next = state.maps.get(name).copied();
     // At most as many steps as the key had.
     for _ in 0..4 {
