@@ -101,14 +101,14 @@ struct Waiter {
 
 /// Requests of one key.
 #[derive(Debug, Default)]
-struct UnderWay {
+struct InProgress {
     count: u32,
     waiting: VecDeque<Arc<Waiter>>,
 }
 
 #[derive(Debug)]
 struct Keys {
-    by_key: DashMap<u64, UnderWay, FixedState>,
+    by_key: DashMap<u64, InProgress, FixedState>,
     stored: AtomicUsize,
     /// Most keys that were stored since memory was given back.
     crowd: AtomicUsize,
@@ -172,7 +172,7 @@ impl Keys {
             Entry::Vacant(none) => {
                 let stored = self.stored.fetch_add(1, Ordering::AcqRel) + 1;
                 self.crowd.fetch_max(stored, Ordering::Relaxed);
-                none.insert(UnderWay::default())
+                none.insert(InProgress::default())
             }
         };
         let keys = Arc::clone(self);
@@ -194,7 +194,7 @@ impl Keys {
     }
 
     /// Changes the requests of a key under its lock, then wakes the one that it admits.
-    fn change(&self, fingerprint: u64, change: impl FnOnce(&mut UnderWay)) {
+    fn change(&self, fingerprint: u64, change: impl FnOnce(&mut InProgress)) {
         let Entry::Occupied(mut key) = self.by_key.entry(fingerprint) else { return };
         change(key.get_mut());
         let admitted = key.get_mut().admit();
@@ -223,7 +223,7 @@ impl Keys {
     }
 }
 
-impl UnderWay {
+impl InProgress {
     /// Admits the first waiting request for which there is room.
     fn admit(&mut self) -> Option<Arc<Waiter>> {
         // With one limit for all this is the first, or none. At most one can be admitted: before
@@ -335,7 +335,7 @@ mod tests {
     const TWO: ConcurrencyLimit = ConcurrencyLimit { max: 2, queue: 2 };
 
     #[test]
-    fn key_has_as_many_under_way_and_waiting_as_its_limit_says() {
+    fn key_has_as_many_in_progress_and_waiting_as_its_limit_says() {
         let zone = zone();
         let first = permit(zone.enter(1, TWO));
         let _second = permit(zone.enter(1, TWO));
@@ -436,13 +436,13 @@ mod tests {
 
     /// Threads enter, wait and leave: never more than two are in progress, and none is forgotten.
     #[test]
-    fn no_thread_sees_more_under_way_than_the_limit() {
+    fn no_thread_sees_more_in_progress_than_the_limit() {
         let (zone, running) = (zone(), AtomicUsize::new(0));
         let work = |thread: usize| {
             for turn in 0..5_000 {
                 let permit = match zone.enter(7, TWO) {
                     Entered::Now(permit) => Some(permit),
-                    // Some leave the line at once, others look a few times.
+                    // Some leave the line immediately, others look a few times.
                     Entered::Waiting(mut ticket) => {
                         (0..(turn + thread) % 50).find_map(|_| is_admitted(&mut ticket))
                     }

@@ -293,8 +293,7 @@ impl ForwardAuth {
             target: &self.settings.target,
             fields: Fields::Edited(question),
         };
-        let name = Some(self.upstream.settings().name.clone());
-        let story = story.service.insert(UpstreamStory { name, ..UpstreamStory::default() });
+        let story = story.service.insert(UpstreamStory::of(&self.upstream.settings().name));
         // Never the connection that the client has authenticated: that is one to its upstream.
         let caller = Caller { address: client, private: None };
         let (mut body, progress) = (RequestBody::default(), Progress::default());

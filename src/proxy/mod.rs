@@ -249,11 +249,10 @@ impl Proxy {
             fields,
         };
         let story = record.entry.upstream.insert(UpstreamStory::of(&upstream.settings().name));
-        let response = upstream
+        let mut response = upstream
             .forward(&outbound, &mut body, visit.caller(client), &visit.upload.progress, story)
             .await
             .map_err(|error| attribute_failure(error, &visit.upload))?;
-        let mut response = response;
         route.restore(&mut response.head.headers, upstream.settings(), target);
         let response = returned(response, upgrade, target, route, visit, record)?;
         Ok(compress::code(response, preference.as_ref(), &self.coders).map(Either::Right))

@@ -28,12 +28,6 @@ use crate::{
 /// Status that closes the connection instead of responding.
 pub const CLOSE: u16 = 444;
 
-/// The same as a status, for the log.
-#[must_use]
-pub fn closed() -> StatusCode {
-    StatusCode::from_u16(CLOSE).unwrap_or(StatusCode::BAD_REQUEST)
-}
-
 /// Header field of a reject.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,

@@ -9,7 +9,7 @@ use http_body_util::Full;
 use super::{
     concurrency::RETRY,
     refusal::{Refusal, refused},
-    reject::{self, Denial},
+    reject::{self, CLOSE, Denial},
     reply,
     served_route::Route,
 };
@@ -92,7 +92,7 @@ pub fn rescue(
             Ok(response)
         }
         Stop::Closed => {
-            record.closes(reject::closed());
+            record.closes(reject::status(CLOSE));
             Err(Closed)
         }
         Stop::Refused(Refusal::Failed(error)) => rescue(Stop::Failed(error), accept, record),

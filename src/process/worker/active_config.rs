@@ -196,8 +196,6 @@ fn concurrency(route: &RouteConfig, zones: &[Arc<ConcurrencyZone>]) -> Vec<Concu
     route.concurrency.iter().map(rule).collect()
 }
 
-/// Builds the gate of a route. Equal scopes are one, so that rules can be compared
-/// ([`guards_as`](crate::proxy::served_route::guards_as)).
 /// Way to find out the users of the route of this number, if it has one.
 fn authenticator(
     index: usize,
@@ -214,6 +212,8 @@ fn authenticator(
     Some(Authenticator::service(service))
 }
 
+/// Builds the gate of a route. Equal scopes are one, so that rules can be compared
+/// ([`guards_as`](crate::proxy::served_route::guards_as)).
 fn gate(
     route: &RouteConfig,
     zones: &[Arc<Zone>],
@@ -236,8 +236,10 @@ fn gate(
             continue;
         };
         let known = scopes.iter().find(|scope| ***scope == *wanted).cloned();
-        let scope = known.unwrap_or_else(|| Arc::new(wanted.clone()));
-        scopes.push(Arc::clone(&scope));
+        let scope = known.unwrap_or_else(|| {
+            scopes.push(Arc::new(wanted.clone()));
+            Arc::clone(&scopes[scopes.len() - 1])
+        });
         rules.push(rule.within(scope));
     }
     Gate::new(rules)
