@@ -58,7 +58,7 @@ pub struct Pattern {
     pub host: HostPattern,
     /// Paths of the route.
     pub path: PathPattern,
-    /// Where this prefix is the longest one, expressions and endings are not tried.
+    /// Expressions and endings are not tried if this prefix is the longest one.
     pub over_regex: bool,
     /// Methods; empty means every method, and GET includes HEAD (RFC 9110, section 9.3.2).
     pub methods: Vec<Method>,

@@ -501,7 +501,7 @@ async fn long_file_is_sent_whole_over_both_protocols() {
     .await;
 }
 
-/// What a client has not taken was not read: a change of the file behind that is seen.
+/// Bytes that a client has not taken are not read: a change of the file behind them is seen.
 #[tokio::test(start_paused = true)]
 async fn slow_client_has_little_of_a_file_in_memory() {
     let site = site(&[]);

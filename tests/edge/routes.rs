@@ -76,7 +76,7 @@ async fn route_by_regex_sees_the_normal_form() {
     .await;
 }
 
-/// What a route refuses reaches no upstream in another spelling of a path below it.
+/// A request that a route refuses reaches no upstream in another spelling of a path below it.
 #[tokio::test(start_paused = true)]
 async fn route_that_refuses_guards_as_a_limit_does() {
     let config = routes(&[("path: /", 403), ("path: /open", 200)]);

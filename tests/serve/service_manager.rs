@@ -1,4 +1,4 @@
-//! What a service manager is told of the states of the process (`sd_notify`).
+//! States of the process as a service manager gets them (`sd_notify`).
 
 use std::{
     os::{

@@ -40,7 +40,7 @@ pub struct RouteSpec {
     /// \.(css|js)$`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_suffix: Option<Vec<String>>,
-    /// Where `path` or `paths` is the longest that matches, expressions are not tried (nginx:
+    /// Expressions are not tried if `path` or `paths` is the longest that matches (nginx:
     /// `location ^~`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub over_regex: bool,

@@ -38,7 +38,7 @@ const OF_QUESTIONS: [&str; 16] = [
 /// Plans who may pass: networks, passwords, another service's word.
 ///
 /// # Errors
-/// Why the route must not be open: a rule that weir does not have, or a path that only nginx itself
+/// Reason why the route must not be open: a rule that weir does not have, or a path that only nginx itself
 /// requests.
 pub fn conditions<'a>(
     state: &mut Translation<'a>,

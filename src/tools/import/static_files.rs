@@ -57,7 +57,7 @@ const MAX_AGE: &str = "max-age=315360000";
 /// Plans the files of a location; without one of its server.
 ///
 /// # Errors
-/// Why it is closed.
+/// Reason why the location is closed.
 pub fn files<'a>(
     state: &mut Translation<'a>,
     level: &Level<'a>,

@@ -60,7 +60,7 @@ fn ask(server: SocketAddr, line: &str, fields: &str) -> Answer {
     client.answer(line.split(' ').next().unwrap_or_default()).expect("a response")
 }
 
-/// What both servers say of a file. The page of an error is each server's own, and so is the form of
+/// Response of both servers about a file. The page of an error is each server's own, and so is the form of
 /// `Location`, of which the path counts.
 fn told(response: &Answer) -> Vec<String> {
     let mut names = vec!["etag", "last-modified", "content-range", "cache-control", "allow"];
