@@ -1,5 +1,7 @@
 """Most that a request may cost. A commit that makes one cheaper lowers its gate with it."""
 
+import statistics
+
 # Of profile `dist` without a training, as `scripts/bench.sh --gates` counts them. Calls are those of one connection.
 GATES = {
     "keep-alive GET": {"calls": 6.1, "instructions": 22_200, "lines": 1_400, "allocations": 14.5},
@@ -8,6 +10,17 @@ GATES = {
     "keep-alive GET, default logs": {"calls": 6.2, "instructions": 28_500, "lines": 1_500, "allocations": 15.3},
     "a connection per request": {"calls": 12.1, "instructions": 34_400, "lines": 1_880, "allocations": 28.3},
 }
+
+# A run now and then holds what happens once in a while, as a source of randomness that is filled again.
+RUNS = 3
+
+
+def medians(runs):
+    """One row for each kind of request, with the median of each count."""
+    return [
+        of_kind[0] | {unit: statistics.median(row[unit] for row in of_kind) for unit in GATES[of_kind[0]["what"]]}
+        for of_kind in zip(*runs)
+    ]
 
 
 def exceeded(rows):

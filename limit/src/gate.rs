@@ -11,7 +11,7 @@ use super::{
     line::Holder,
     millis::Millis,
     parked::Parked,
-    reservation::Reservation,
+    reservation::Reservations,
     rule::{Charge, Mode, Rule},
     verdict::{Decision, MAX_RULES, Reason, Verdict},
     zone::{Intent, Standing},
@@ -21,6 +21,8 @@ use super::{
 #[derive(Debug, Default)]
 pub struct Gate {
     rules: Vec<Rule>,
+    /// True if a rule has a penalty.
+    penalizes: bool,
 }
 
 /// Decision of a gate about one request.
@@ -36,15 +38,14 @@ pub struct Judgement {
     /// Places of a delayed request.
     pub parked: Option<Parked>,
     /// Places that are charged, or not, by the status of the response: to be
-    /// [settled](Reservation::settle) with it.
-    pub reservations: Vec<Reservation>,
+    /// [settled](Reservations::settle) with it. None if no rule counts responses.
+    pub reservations: Option<Box<Reservations>>,
 }
 
 /// Charges so far, by rule.
 struct Charges<const N: usize> {
     holder: Option<Arc<Holder>>,
     by_rule: [Option<Charge>; N],
-    reservations: Vec<Reservation>,
 }
 
 impl Gate {
@@ -53,7 +54,11 @@ impl Gate {
     /// # Errors
     /// The number of rules, when it is more than [`MAX_RULES`].
     pub fn new(rules: Vec<Rule>) -> Result<Self, usize> {
-        if rules.len() > MAX_RULES { Err(rules.len()) } else { Ok(Self { rules }) }
+        if rules.len() > MAX_RULES {
+            return Err(rules.len());
+        }
+        let penalizes = rules.iter().any(|rule| rule.penalty().is_some());
+        Ok(Self { rules, penalizes })
     }
 
     /// Returns the rules.
@@ -72,7 +77,7 @@ impl Gate {
             2 => self.decide_by::<2>(subject, now),
             _ => self.decide_by::<MAX_RULES>(subject, now),
         };
-        if judgement.verdict.decision == Decision::Reject {
+        if self.penalizes && judgement.verdict.decision == Decision::Reject {
             self.count_reject(&judgement, now);
         }
         judgement
@@ -101,13 +106,8 @@ impl Gate {
             }
             judgement = Judgement::exempt();
         }
-        let mut charges =
-            Charges { holder: None, by_rule: [const { None }; N], reservations: Vec::new() };
+        let mut charges = Charges { holder: None, by_rule: [const { None }; N] };
         self.run(&mut judgement, &standings, now, Some(&mut charges));
-        // After a reject they are dropped, which frees them.
-        if judgement.verdict.decision != Decision::Reject {
-            judgement.reservations = std::mem::take(&mut charges.reservations);
-        }
         match judgement.verdict.decision {
             Decision::Delay => judgement.parked = self.park(charges, now, &judgement.verdict),
             // Another thread took the last place of a rule after this request looked at it, so the
@@ -171,22 +171,13 @@ impl Gate {
                 continue;
             }
             let mut verdict = match (*standing, charges.as_deref_mut()) {
-                (Standing::Counted(fingerprint), Some(_)) if rule.shuts_out(fingerprint, now) => {
-                    look(rule, *standing, now)
+                (Standing::Counted(fingerprint), Some(charges)) => {
+                    let special = match rule.is_plain() {
+                        true => None,
+                        false => reserved(rule, fingerprint, now, judgement),
+                    };
+                    special.unwrap_or_else(|| charges.charge(rule, fingerprint, now, index))
                 }
-                (Standing::Counted(fingerprint), Some(charges)) => match rule.statuses() {
-                    None => {
-                        let (verdict, charge) =
-                            rule.charge(fingerprint, now, index, &mut charges.holder);
-                        charges.by_rule[index] = charge;
-                        verdict
-                    }
-                    Some(statuses) => {
-                        let (verdict, reservation) = rule.reserve(statuses, fingerprint, now);
-                        charges.reservations.extend(reservation);
-                        verdict
-                    }
-                },
                 (standing, _) => look(rule, standing, now),
             };
             verdict.rule = Some(index);
@@ -198,6 +189,8 @@ impl Gate {
             // An enforced reject ends the run: rules behind it are looked at for `retry`, never
             // charged.
             if judgement.verdict.decision == Decision::Reject {
+                // Which frees the reserved places.
+                judgement.reservations = None;
                 judgement.verdict.retry =
                     judgement.verdict.retry.max(self.retry_after(index, standings, now));
                 break;
@@ -214,6 +207,33 @@ impl Gate {
     }
 }
 
+impl<const N: usize> Charges<N> {
+    fn charge(&mut self, rule: &Rule, fingerprint: u64, now: Millis, index: usize) -> Verdict {
+        let (verdict, charge) = rule.charge(fingerprint, now, index, &mut self.holder);
+        self.by_rule[index] = charge;
+        verdict
+    }
+}
+
+/// Returns the verdict of a rule that does not charge this request: the key is shut out, or the rule
+/// counts responses, and places are reserved if the request passes.
+#[cold]
+fn reserved(
+    rule: &Rule,
+    fingerprint: u64,
+    now: Millis,
+    judgement: &mut Judgement,
+) -> Option<Verdict> {
+    if let Some(left) = rule.shut_out_for(fingerprint, now) {
+        return Some(Verdict::EXEMPT.rejected(Reason::Penalty, left));
+    }
+    let (verdict, reservation) = rule.reserve(rule.statuses()?, fingerprint, now);
+    if let Some(reservation) = reservation {
+        judgement.reservations.get_or_insert_default().add(reservation);
+    }
+    Some(verdict)
+}
+
 /// Returns the verdict of one rule on a request of this standing. Nothing is stored.
 fn look(rule: &Rule, standing: Standing, now: Millis) -> Verdict {
     match standing {
@@ -227,13 +247,7 @@ fn look(rule: &Rule, standing: Standing, now: Millis) -> Verdict {
 impl Judgement {
     /// Judgement before any rule. A function, since a constant would be copied whole.
     fn exempt() -> Self {
-        Self {
-            verdict: Verdict::EXEMPT,
-            dry_run: None,
-            key: 0,
-            parked: None,
-            reservations: Vec::new(),
-        }
+        Self { verdict: Verdict::EXEMPT, dry_run: None, key: 0, parked: None, reservations: None }
     }
 
     /// Merges the verdict of one rule: an enforced reject ends the run, the longest wait leads, and

@@ -69,7 +69,7 @@ pub use parked::{Next, Parked};
 pub use penalty::Penalty;
 pub use queue::{Queue, QueuePermit};
 pub use rate::Rate;
-pub use reservation::Reservation;
+pub use reservation::Reservations;
 pub use rule::{Mode, Rule, RuleSettings, Scope};
 pub use snapshot::{Snapshot, Succession};
 pub use verdict::{Decision, MAX_RULES, Reason, Verdict};

@@ -11,10 +11,15 @@ use std::sync::Arc;
 
 use super::{millis::Millis, zone::Zone};
 
+/// Places of one request in progress, in all zones that count its response. They are free again when
+/// it is dropped.
+#[derive(Debug, Default)]
+#[must_use = "reservations that are dropped charge nothing"]
+pub struct Reservations(Vec<Reservation>);
+
 /// Places of one request in progress in a zone; they are free again when it is dropped.
 #[derive(Debug)]
-#[must_use = "a reservation that is dropped charges nothing"]
-pub struct Reservation {
+pub(super) struct Reservation {
     zone: Arc<Zone>,
     fingerprint: u64,
     places: u64,
@@ -22,19 +27,24 @@ pub struct Reservation {
     statuses: Arc<[u16]>,
 }
 
+impl Reservations {
+    pub(super) fn add(&mut self, reservation: Reservation) {
+        self.0.push(reservation);
+    }
+
+    /// Ends the reservations with a response of this status at `now`: the places of a rule are
+    /// charged if it counts the status, and free again if not.
+    pub fn settle(self, status: u16, now: Millis) {
+        self.0.into_iter().for_each(|reservation| reservation.settle(status, now));
+    }
+}
+
 impl Reservation {
-    pub(super) fn new(
-        zone: &Arc<Zone>,
-        fingerprint: u64,
-        places: u64,
-        statuses: &Arc<[u16]>,
-    ) -> Self {
+    pub fn new(zone: &Arc<Zone>, fingerprint: u64, places: u64, statuses: &Arc<[u16]>) -> Self {
         Self { zone: Arc::clone(zone), fingerprint, places, statuses: Arc::clone(statuses) }
     }
 
-    /// Ends the reservation with a response of this status at `now`: its places are charged if the
-    /// rule counts the status, and free again if not.
-    pub fn settle(mut self, status: u16, now: Millis) {
+    fn settle(mut self, status: u16, now: Millis) {
         if !self.statuses.contains(&status) {
             return;
         }

@@ -133,11 +133,8 @@ pub trait Scope: fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub struct Rule {
     zone: Arc<Zone>,
-    /// Requests that the rule applies to; none for all.
-    scope: Option<Arc<dyn Scope>>,
-    /// Statuses of the responses that it counts, if it does not count requests.
-    statuses: Option<Arc<[u16]>>,
-    penalty: Option<Penalty>,
+    /// None for most rules, which then pay for one check.
+    special: Option<Box<Special>>,
     settings: RuleSettings,
     limiter: RateLimiter<Probe, Store, Still, NoOpMiddleware<Nanos>>,
     /// Debt that passes without waiting, in ticks.
@@ -150,6 +147,16 @@ pub struct Rule {
     longest_debt: u64,
     /// Distance of the last place of a request from its first, in ticks: `(cost - 1) * T`.
     own_ticks: u64,
+}
+
+/// Properties of a rule that most rules do not have.
+#[derive(Clone, Debug, Default)]
+struct Special {
+    /// Requests that the rule applies to; none for all.
+    scope: Option<Arc<dyn Scope>>,
+    /// Statuses of the responses that it counts, if it does not count requests.
+    statuses: Option<Arc<[u16]>>,
+    penalty: Option<Penalty>,
 }
 
 /// Charge to a zone, with the position of the charged request.
@@ -217,12 +224,9 @@ impl Rule {
             .ok_or_else(too_long)?
             .allow_burst(places);
         let limiter = RateLimiter::new(quota, Store(Arc::clone(&zone)), Still);
-        let scope = None;
         Ok(Self {
             zone,
-            scope,
-            statuses: None,
-            penalty: None,
+            special: None,
             settings,
             limiter,
             unheld_ticks,
@@ -235,44 +239,52 @@ impl Rule {
 
     /// Applies the rule to these requests only.
     #[must_use]
-    pub fn within(self, scope: Arc<dyn Scope>) -> Self {
-        Self { scope: Some(scope), ..self }
+    pub fn within(mut self, scope: Arc<dyn Scope>) -> Self {
+        self.special.get_or_insert_default().scope = Some(scope);
+        self
     }
 
     /// Returns the requests that the rule applies to; none for all.
     #[must_use]
     pub fn scope(&self) -> Option<&Arc<dyn Scope>> {
-        self.scope.as_ref()
+        self.special.as_ref()?.scope.as_ref()
     }
 
     /// Counts responses of these statuses, in place of requests. Nothing is held back then: a
-    /// request passes or is rejected. A [`Reservation`] of each admitted request is to be
-    /// [settled](Reservation::settle) with the status of its response.
+    /// request passes or is rejected. The [`Reservations`](super::Reservations) of each admitted
+    /// request are to be settled with the status of its response.
     #[must_use]
-    pub fn counting(self, statuses: Arc<[u16]>) -> Self {
-        Self { statuses: Some(statuses), ..self }
+    pub fn counting(mut self, statuses: Arc<[u16]>) -> Self {
+        self.special.get_or_insert_default().statuses = Some(statuses);
+        self
     }
 
     /// Shuts out keys that the rule rejects again and again.
     #[must_use]
-    pub fn with_penalty(self, penalty: Penalty) -> Self {
-        Self { penalty: Some(penalty), ..self }
+    pub fn with_penalty(mut self, penalty: Penalty) -> Self {
+        self.special.get_or_insert_default().penalty = Some(penalty);
+        self
     }
 
     /// Returns the penalty.
     #[must_use]
     pub fn penalty(&self) -> Option<Penalty> {
-        self.penalty
+        self.special.as_ref()?.penalty
     }
 
-    /// Returns true if a key has a penalty now.
-    pub(super) fn shuts_out(&self, fingerprint: u64, now: Millis) -> bool {
-        self.penalty.is_some() && self.zone.penalties().left(fingerprint, now).is_some()
+    /// Returns true if the rule applies to all requests, counts requests, and has no penalty.
+    pub(super) fn is_plain(&self) -> bool {
+        self.special.is_none()
+    }
+
+    /// Returns the time until the penalty of a key ends, if it has one now.
+    pub(super) fn shut_out_for(&self, fingerprint: u64, now: Millis) -> Option<Millis> {
+        self.penalty().and_then(|_| self.zone.penalties().left(fingerprint, now))
     }
 
     /// Counts an enforced reject of the bucket, if the rule has a penalty.
     pub(super) fn count_reject(&self, fingerprint: u64, now: Millis) {
-        if let Some(penalty) = self.penalty {
+        if let Some(penalty) = self.penalty() {
             self.zone.penalties().count(fingerprint, penalty, now);
         }
     }
@@ -280,12 +292,12 @@ impl Rule {
     /// Returns the statuses of the responses that the rule counts; none if it counts requests.
     #[must_use]
     pub fn statuses(&self) -> Option<&Arc<[u16]>> {
-        self.statuses.as_ref()
+        self.special.as_ref()?.statuses.as_ref()
     }
 
     /// Returns the standing of a request towards this rule.
     pub(super) fn standing(&self, subject: &Subject<'_>) -> Standing {
-        match &self.scope {
+        match self.scope() {
             Some(scope) if !scope.covers(subject) => Standing::Outside,
             _ => self.zone.standing(subject),
         }
@@ -309,11 +321,10 @@ impl Rule {
     /// leaves. [`super::Gate::decide`] parks.
     #[must_use]
     pub fn decide(&self, fingerprint: u64, now: Millis, intent: Intent) -> Verdict {
-        let left = self.penalty.and_then(|_| self.zone.penalties().left(fingerprint, now));
-        if let Some(left) = left {
+        if let Some(left) = self.shut_out_for(fingerprint, now) {
             return Verdict::EXEMPT.rejected(Reason::Penalty, left);
         }
-        if self.statuses.is_some() {
+        if self.statuses().is_some() {
             return self.judge(fingerprint, self.zone.reserved().places(fingerprint), now);
         }
         let access = match intent {

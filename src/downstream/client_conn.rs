@@ -90,6 +90,7 @@ impl ClientConn {
     }
 
     /// Turns the connection into a tunnel once the response in progress is written.
+    #[cold]
     pub fn become_tunnel(&self, tunnel: Tunnel) {
         self.tunnel.replace(Some(tunnel));
     }

@@ -49,10 +49,17 @@ pub struct RequestBody {
     incoming: Option<IncomingBody>,
     upload: Option<Rc<UploadState>>,
     left: u64,
-    /// Name that no trailer may have, beside those that none ever has.
+    /// Trailers that are not passed on, beside those that never are.
+    withheld: Option<Box<WithheldTrailers>>,
+}
+
+/// Trailers that are not passed on.
+#[derive(Clone, Default)]
+struct WithheldTrailers {
+    /// Name that only a trusted proxy may send, and in a head.
     claim: Option<Rc<HeaderName>>,
-    /// Names of trailers that are not passed on.
-    withheld: Option<Rc<[HeaderName]>>,
+    /// Names that nothing but weir may set.
+    names: Rc<[HeaderName]>,
 }
 
 /// State of an upload that another task reads.
@@ -93,7 +100,6 @@ impl RequestBody {
             incoming,
             upload: Some(Rc::clone(&upload)),
             left: u64::MAX,
-            claim: None,
             withheld: None,
         };
         (body, upload)
@@ -117,12 +123,12 @@ impl RequestBody {
 
     /// Removes trailers of this name, which only a trusted proxy may send, and in a head.
     pub fn remove_claim(&mut self, claim: &Rc<HeaderName>) {
-        self.claim = Some(Rc::clone(claim));
+        self.withheld.get_or_insert_default().claim = Some(Rc::clone(claim));
     }
 
     /// Withholds trailers with these names from the upstream: nothing but weir may set such fields.
     pub fn withhold(&mut self, names: &Rc<[HeaderName]>) {
-        self.withheld = Some(Rc::clone(names));
+        self.withheld.get_or_insert_default().names = Rc::clone(names);
     }
 
     /// Collects a body of unknown length if it has at most this many bytes. A larger one, or one
@@ -289,8 +295,10 @@ impl Body for RequestBody {
         }
         if let Some(trailers) = frame.trailers_mut() {
             keep_crossing_trailers(trailers);
-            this.claim.iter().for_each(|claim| remove_claim(trailers, claim));
-            withhold_trailers(trailers, this.withheld.as_deref().unwrap_or_default());
+            if let Some(withheld) = &this.withheld {
+                withheld.claim.iter().for_each(|claim| remove_claim(trailers, claim));
+                withhold_trailers(trailers, &withheld.names);
+            }
         }
         let bytes = frame.data_ref().map_or(0, Buf::remaining);
         upload.handed_on(bytes);
@@ -333,7 +341,6 @@ impl Repeat for RequestBody {
             upload: self.upload.clone(),
             left: 0,
             // Nothing more is received, so nothing is to be removed.
-            claim: None,
             withheld: None,
         })
     }

@@ -212,12 +212,16 @@ pub struct Error {
 impl Error {
     /// Creates an error without a cause; `detail` describes it for an operator.
     #[must_use]
+    #[cold]
+    #[inline(never)]
     pub fn new(kind: Kind, detail: &'static str) -> Self {
         Self { kind, detail, source: None }
     }
 
     /// Creates an error with a cause.
     #[must_use]
+    #[cold]
+    #[inline(never)]
     pub fn caused(
         kind: Kind,
         detail: &'static str,

@@ -459,7 +459,7 @@ mod tests {
             trusted,
             claim: None,
             authority: &HeaderValue::from_static("a.test:80"),
-            default_authority: &HeaderValue::from_static("app:80"),
+            host: &HeaderValue::from_static("a.test:80"),
             version: http::Version::HTTP_11,
             scheme: "http",
             request_id: &RequestId::Received(HeaderValue::from_static("id")),

@@ -30,8 +30,8 @@ pub struct Identity<'a> {
     pub claim: Option<&'a HeaderName>,
     /// Requested host with its port; empty if the request names none.
     pub authority: &'a HeaderValue,
-    /// Host that is sent in that case.
-    pub default_authority: &'a HeaderValue,
+    /// Host that is sent: the requested one, or that of the upstream if there is none.
+    pub host: &'a HeaderValue,
     /// HTTP version of the received request.
     pub version: Version,
     /// `http` or `https`.
@@ -119,11 +119,10 @@ impl<'a> ForwardedFields<'a> {
     /// Visits every field that weir adds or replaces, `Host` first.
     fn each_told(&self, mut put: impl FnMut(KnownName, &[u8])) {
         let identity = &self.identity;
-        // Only a request of HTTP/1.0 may name no host. The endpoint gets the default one.
+        // Only a request of HTTP/1.0 may name no host.
         let (peer, named) = (identity.peer.as_bytes(), !identity.authority.is_empty());
-        let host = if named { identity.authority } else { identity.default_authority };
         // `Host` first, as RFC 9110, section 7.2, asks for.
-        put(KnownName::Host, host.as_bytes());
+        put(KnownName::Host, identity.host.as_bytes());
         // Usually the client is the peer, whose value was made once for the connection.
         match identity.client {
             Some(client) => put(KnownName::XRealIp, address_value(client).as_bytes()),

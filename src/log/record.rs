@@ -25,7 +25,7 @@ use crate::{
         message::{RequestParts, Response},
         request_id::RequestId,
     },
-    limit::{ConcurrencyPermit, KeyFault, Millis, Reservation},
+    limit::{ConcurrencyPermit, KeyFault, Millis, Reservations},
     log::{
         access::AccessLogger,
         entry::{AccessEntry, Asked, Browser, ErrorStory},
@@ -44,10 +44,17 @@ pub struct Record {
     pub entry: AccessEntry,
     visit: Option<Rc<dyn RequestObserver>>,
     answered: bool,
+    /// None for most requests.
+    held: Option<Box<Held>>,
+}
+
+/// Places and permits of a request in progress.
+#[derive(Default)]
+struct Held {
     /// Given back when the record is dropped, which is when the request has ended.
     permits: Vec<ConcurrencyPermit>,
     /// Places of rules that count responses, until the status is known.
-    reservations: Vec<Reservation>,
+    reservations: Option<Box<Reservations>>,
 }
 
 impl Record {
@@ -84,15 +91,7 @@ impl Record {
             browser: None,
         };
         let journal = Rc::clone(journal);
-        let record = Self {
-            journal,
-            began,
-            entry,
-            visit: None,
-            answered: false,
-            permits: Vec::new(),
-            reservations: Vec::new(),
-        };
+        let record = Self { journal, began, entry, visit: None, answered: false, held: None };
         Box::write(Box::new_uninit(), record)
     }
 
@@ -128,22 +127,18 @@ impl Record {
 
     /// Keeps a permit until the request has ended.
     pub fn keep(&mut self, permit: ConcurrencyPermit) {
-        self.permits.push(permit);
+        self.held.get_or_insert_default().permits.push(permit);
     }
 
     /// Keeps places until the status of the response is known. They are free if there is none.
-    pub fn reserve(&mut self, reservations: Vec<Reservation>) {
-        self.reservations = reservations;
+    pub fn reserve(&mut self, reservations: Box<Reservations>) {
+        self.held.get_or_insert_default().reservations = Some(reservations);
     }
 
     /// Charges or frees the reserved places by the status of the response.
     pub fn settle(&mut self, status: StatusCode) {
-        if self.reservations.is_empty() {
-            return;
-        }
-        let now = Millis::cut(self.journal.clock().now());
-        for reservation in std::mem::take(&mut self.reservations) {
-            reservation.settle(status.as_u16(), now);
+        if let Some(reservations) = self.held.as_mut().and_then(|held| held.reservations.take()) {
+            reservations.settle(status.as_u16(), Millis::cut(self.journal.clock().now()));
         }
     }
 
@@ -154,6 +149,7 @@ impl Record {
     }
 
     /// Records an error.
+    #[cold]
     pub fn fails(&mut self, error: &Error) {
         self.set_error(error);
         self.entry.status = error.kind().status();
@@ -184,6 +180,7 @@ impl Record {
 
     /// Cause of an end before the response was complete: weir cut the client off, the process
     /// ended, or the client left, in which case the text is `gone`.
+    #[cold]
     fn end(&self, gone: &'static str, stopped: &'static str) -> Error {
         match self.visit.as_ref().and_then(|visit| visit.cut()) {
             Some(cut) => cut.into(),
@@ -193,6 +190,7 @@ impl Record {
     }
 
     /// Records what ended a response that had begun.
+    #[cold]
     pub fn set_error(&mut self, error: &Error) {
         self.entry.error = Some(Box::new(story_of(error)));
     }

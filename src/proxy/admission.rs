@@ -1,13 +1,12 @@
 //! Limits of a request: the gate of its route, the wait of a delayed one, and their log record.
 
-use std::{rc::Rc, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     Proxy,
     context::RequestContext,
     park::{Left, Parking, park},
     served_route::Route,
-    stop::Stop,
 };
 use crate::{
     http::error::{Error, Kind},
@@ -16,52 +15,52 @@ use crate::{
 };
 
 impl Proxy {
-    /// Asks the gate of the route, and holds the request if it is delayed.
-    pub(super) async fn admit(
+    /// Asks the gate of the route. A delayed request comes with the places that it waits in.
+    pub(super) fn judge(
         &self,
-        route: &Rc<Route>,
+        route: &Route,
         subject: &Subject<'_>,
         visit: &RequestContext<'_>,
         record: &mut Record,
-    ) -> Result<(), Stop> {
-        let mut judgement = route.gate.decide(subject, Millis::cut(visit.began));
-        let mut verdict = judgement.verdict;
+    ) -> (Verdict, Option<Parked>) {
+        let judgement = route.gate.decide(subject, Millis::cut(visit.began));
         record_verdict(route, &judgement, subject, record);
-        if !judgement.reservations.is_empty() {
-            record.reserve(std::mem::take(&mut judgement.reservations));
+        if let Some(reservations) = judgement.reservations {
+            record.reserve(reservations);
         }
-        if let Some(parked) = judgement.parked.take() {
-            match self.hold(parked, visit).await {
-                Ok(waited) => verdict.wait = waited,
-                Err(Some(reason)) => verdict = verdict.rejected(reason, verdict.wait),
-                Err(None) => {
-                    return Err(Error::new(
-                        Kind::ClientGone,
-                        "the client left while it was parked",
-                    )
-                    .into());
-                }
-            }
-            if let Some(limit) = &mut record.entry.limit {
-                limit.verdict = verdict;
-                limit.is_parked = false;
+        (judgement.verdict, judgement.parked)
+    }
+
+    /// Holds a delayed request until its release, and returns the verdict of its end.
+    ///
+    /// # Errors
+    /// When the client left.
+    pub(super) async fn hold(
+        &self,
+        mut verdict: Verdict,
+        parked: Parked,
+        visit: &RequestContext<'_>,
+        record: &mut Record,
+    ) -> Result<Verdict, Error> {
+        match self.wait_for_slot(parked, visit).await {
+            Ok(waited) => verdict.wait = waited,
+            Err(Some(reason)) => verdict = verdict.rejected(reason, verdict.wait),
+            Err(None) => {
+                return Err(Error::new(Kind::ClientGone, "the client left while it was parked"));
             }
         }
-        match verdict.decision {
-            Decision::Reject => Err(Stop::Rejected(Rc::clone(route), verdict)),
-            // Boxed, so that a request without such a limit has no memory for it.
-            _ if !route.concurrency.is_empty() => {
-                Box::pin(self.enter(route, subject, visit, record)).await
-            }
-            Decision::Pass | Decision::Delay | Decision::Exempt => Ok(()),
+        if let Some(limit) = &mut record.entry.limit {
+            limit.verdict = verdict;
+            limit.is_parked = false;
         }
+        Ok(verdict)
     }
 
     /// Parks a request until its release and returns the actual wait.
     ///
     /// # Errors
     /// The reason of a reject, or none when the client left.
-    async fn hold(
+    async fn wait_for_slot(
         &self,
         parked: Parked,
         visit: &RequestContext<'_>,
@@ -91,10 +90,23 @@ fn record_verdict(
 ) {
     let (verdict, dry_run, key) = (judgement.verdict, judgement.dry_run, judgement.key);
     record.entry.limit = story(route, verdict, key, subject);
-    record.entry.dry_run =
-        dry_run.and_then(|verdict| story(route, verdict, key, subject)).map(Box::new);
+    if let Some(verdict) = dry_run {
+        record.entry.dry_run = dry_run_story(route, verdict, key, subject);
+    }
 }
 
+/// Apart, so that the other one is compiled into its only caller.
+#[cold]
+fn dry_run_story(
+    route: &Route,
+    verdict: Verdict,
+    key: u64,
+    subject: &Subject<'_>,
+) -> Option<Box<LimitStory>> {
+    story(route, verdict, key, subject).map(Box::new)
+}
+
+#[inline]
 fn story(
     route: &Route,
     mut verdict: Verdict,

@@ -29,7 +29,7 @@ pub struct Asking<'a> {
 pub fn identity<'a>(
     version: Version,
     asking: &Asking<'a>,
-    default_authority: &'a HeaderValue,
+    host: &'a HeaderValue,
     visit: &RequestContext<'a>,
     request_id: &'a RequestId,
 ) -> Identity<'a> {
@@ -39,7 +39,7 @@ pub fn identity<'a>(
         trusted: asking.trusted,
         claim: asking.claim,
         authority: &asking.target.authority,
-        default_authority,
+        host,
         version,
         scheme: visit.peer.transport.scheme(),
         request_id,

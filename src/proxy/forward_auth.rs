@@ -297,7 +297,7 @@ impl ForwardAuth {
         // Never the connection that the client has authenticated: that is one to its upstream.
         let caller = Caller { address: client, private: None };
         let (mut body, progress) = (RequestBody::default(), Progress::default());
-        let asked = self.upstream.forward(&outbound, &mut body, caller, &progress, story).await;
+        let asked = self.upstream.ask(&outbound, &mut body, caller, &progress, story).await;
         asked.map_err(|error| {
             let detail = "the authentication service did not respond";
             Error::caused(error.kind(), detail, error)
@@ -333,7 +333,7 @@ fn refused(
         own.head.headers.set_valid(KnownName::RetryAfter, time);
     }
     discard(response.body);
-    Err(Refusal::Verdict(own))
+    Err(Refusal::Verdict(Box::new(own)))
 }
 
 /// Reads the rest of a body, so that its connection can be used again.

@@ -6,10 +6,10 @@
 use super::{Proxy, context::RequestContext, stop::Stop};
 use crate::{
     http::{error::Error, framing::field_list::Unfit, message::RequestParts, target::Target},
-    limit::normal_form,
+    limit::{Decision, normal_form},
     log::{entry::Asked, record::Record},
 };
-use std::{rc::Rc, sync::Arc};
+use std::rc::Rc;
 
 impl Proxy {
     /// Returns the outcome of a malformed request: a reject by the rules of its route, or else its
@@ -44,10 +44,16 @@ impl Proxy {
             self.believe(head, visit.peer, record)?;
         }
         let method = normal_form::method(&head.method);
-        let (route, path) = self.route(&method, &target)?;
-        record.entry.route = Some(Arc::clone(&route.name));
+        let (route, path) = self.route(&method, &target, record)?;
         route.admit_network(record.entry.client)?;
         let subject = route.subject(record.entry.client, &target, &path, &method, &head.headers);
-        self.admit(&route, &subject, visit, record).await
+        let (mut verdict, parked) = self.judge(&route, &subject, visit, record);
+        if let Some(parked) = parked {
+            verdict = self.hold(verdict, parked, visit, record).await?;
+        }
+        match verdict.decision {
+            Decision::Reject => Err(Stop::Rejected(route, verdict)),
+            Decision::Pass | Decision::Delay | Decision::Exempt => Ok(()),
+        }
     }
 }

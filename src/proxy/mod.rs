@@ -2,9 +2,10 @@
 
 use std::{ops::ControlFlow, rc::Rc, sync::Arc};
 
-use http::{HeaderName, HeaderValue, uri::PathAndQuery};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
 use http_body::Body;
-use http_body_util::Either;
+use http_body_util::Full;
 
 use self::{
     action::Action,
@@ -17,8 +18,8 @@ use self::{
     route::{PathMatching, RouteTable},
     served_route::Route,
     stop::{Closed, Stop, attribute_failure, rescue},
-    to_client::{OwnBody, ResponseBody, leave_body, own, passed_on, set_date},
-    to_upstream::{crossing, default_authority, edited, facts},
+    to_client::{ResponseBody, leave_body, own, passed_on, set_date},
+    to_upstream::{crossing, default_host, edited, facts},
     verified_fields::VerifiedFields,
 };
 use crate::{
@@ -33,20 +34,21 @@ use crate::{
         fields::{has_looped, hides_counted, id_of, is_grpc, looks_counted},
         forwarded::Outbound,
         framing::field_list::Unfit,
+        header_list::HeaderList,
         known_name::KnownName,
         message::{RequestParts, Response},
         request_id::{RequestId, RequestIds},
         target::Target,
     },
-    limit::{Queue, client_ip::Trust, normal_form},
+    limit::{Decision, Queue, client_ip::Trust, normal_form},
     log::{
         access::AccessLogger,
         entry::UpstreamStory,
         gateway::Watch,
         record::{LoggedBody, Record},
     },
-    runtime::{clock::Clock, release_timer::ReleaseTimer},
-    upstream::{Upstream, body::UpstreamBody},
+    runtime::{clock::Clock, rare::boxed, release_timer::ReleaseTimer},
+    upstream::body::UpstreamBody,
 };
 
 pub mod action;
@@ -107,19 +109,6 @@ pub struct Proxy {
     pub drain: Drain,
 }
 
-/// Request that passed all checks, on its way to an upstream.
-#[derive(Clone, Copy)]
-struct Admitted<'a> {
-    route: &'a Route,
-    asking: Asking<'a>,
-    /// Target to forward in place of the received one.
-    rewritten: Option<&'a PathAndQuery>,
-    /// Protocols of an upgrade offer.
-    upgrade: Option<&'a HeaderValue>,
-    /// Fields that a service has set.
-    verified: Option<&'a VerifiedFields>,
-}
-
 impl Proxy {
     /// Responds to one request, which may be known to be malformed. It never fails otherwise.
     ///
@@ -144,7 +133,7 @@ impl Proxy {
         let handled = match unfit {
             None => self.handle(&mut head, &mut visit, &mut record).await,
             // Boxed, so that a good request has no memory for it.
-            Some(unfit) => Err(Box::pin(self.refuse(unfit, &head, &visit, &mut record)).await),
+            Some(unfit) => Err(boxed(self.refuse(unfit, &head, &visit, &mut record)).await),
         };
         let mut response = match handled {
             Ok(response) => response,
@@ -179,83 +168,93 @@ impl Proxy {
     ) -> Result<Response<ResponseBody>, Stop> {
         let target = Target::of(head, &visit.peer.last_host)?;
         record.entry.host = Some(Rc::clone(&target.host));
-        if let Some(answer) = self.respond_locally(head, &target)? {
+        if let Some(answer) = self.respond_early(head, &target, visit.peer)? {
             return Ok(own(answer));
         }
-        if let Some(answer) = elsewhere(&target, &visit.peer.transport)? {
-            return Ok(own(answer));
-        }
-        let trusted = self.trust.is_trusted(visit.peer.address);
-        if trusted {
-            self.believe(head, visit.peer, record)?;
-        }
+        let trusted = self.identify(head, visit.peer, record)?;
         let client = record.entry.client;
-        self.gateway.see(client);
         let method = normal_form::method(&head.method);
-        let (route, path) = self.route(&method, &target)?;
-        record.entry.route = Some(Arc::clone(&route.name));
+        let (route, path) = self.route(&method, &target, record)?;
         // Before the limits: a client that may not pass spends nothing that others share.
         let network = route.admit_network(client)?;
         let subject = route.subject(client, &target, &path, &method, &head.headers);
         let upgrade = checked(head, &route, visit)?;
         let rewritten = route.rewritten(&target, &path)?;
-        self.admit(&route, &subject, visit, record).await?;
+        // What few requests need is boxed: the others have no memory for it.
+        let (mut verdict, parked) = self.judge(&route, &subject, visit, record);
+        if let Some(parked) = parked {
+            verdict = boxed(self.hold(verdict, parked, visit, record)).await?;
+        }
+        if verdict.decision == Decision::Reject {
+            return Err(Stop::Rejected(route, verdict));
+        }
+        if !route.concurrency.is_empty() {
+            boxed(self.enter(&route, &subject, visit, record)).await?;
+        }
         let claim = self.claim.as_deref();
         let asking = Asking { network, client, target: &target, trusted, claim };
-        let verified = match self.pass(asking, &route, head, visit, record).await? {
-            ControlFlow::Continue(verified) => verified,
-            ControlFlow::Break(response) => return Ok(response),
-        };
+        let mut verified = None;
+        if route.guard.is_some() {
+            match boxed(self.pass(asking, &route, head, visit, record)).await? {
+                ControlFlow::Continue(fields) => verified = fields,
+                ControlFlow::Break(response) => return Ok(response),
+            }
+        }
         let Action::Forward(upstream) = &route.action else {
-            let facts = facts(&target, &route, visit, record);
-            let facts = facts.of_target(rewritten.as_deref());
-            // Boxed, so that a request that is forwarded has no memory for it.
-            let response = self.respond_itself(&route, head, &path, &facts);
-            return Ok(Box::pin(response).await?.map(Either::Left));
+            let facts = facts(&target, &route, visit, record).of_target(rewritten.as_deref());
+            return boxed(self.respond_itself(&route, head, &path, &facts)).await;
         };
 
-        let admitted = Admitted {
-            route: &route,
-            asking,
-            rewritten: rewritten.as_deref(),
-            verified: verified.as_deref(),
-            upgrade: upgrade.as_ref(),
-        };
-        self.forward(upstream, &admitted, head, visit, record).await
+        let mut body = visit.body.take().unwrap_or_default();
+        if !body.is_end_stream() {
+            self.collect(&mut body, &route, visit).await?;
+        }
+        let settings = upstream.settings();
+        let default = default_host(&target, settings)?;
+        let host = default.as_ref().unwrap_or(&target.authority);
+        let identity = identity(head.version, &asking, host, visit, &record.entry.id);
+        let crossing = crossing(&head.headers, &identity, upgrade.as_ref(), settings);
+        let values = || facts(&target, &route, visit, record);
+        let fields = edited(crossing, verified.as_deref(), &route.request_edits, values)?;
+        let preference = EncodingPreference::of(&route.compress, &head.method, &head.headers);
+        let forwarded = rewritten.as_deref().unwrap_or(&target.path_and_query);
+        let outbound = Outbound { method: &head.method, target: forwarded, fields };
+        let story = record.entry.upstream.insert(UpstreamStory::of(&settings.name));
+        let (caller, progress) = (visit.caller(client), &visit.upload.progress);
+        let sent = upstream.forward(&outbound, &mut body, caller, progress, story).await;
+        let mut response = sent.map_err(|error| attribute_failure(error, &visit.upload))?;
+        route.restore(&mut response.head.headers, settings, &target);
+        let response = returned(response, upgrade.as_ref(), &target, &route, visit, record)?;
+        let response = compress::code(response, preference.as_ref(), &self.coders);
+        Ok(response.map(ResponseBody::Upstream))
     }
 
-    /// Forwards a request, and returns the response as it goes to the client.
-    async fn forward(
+    /// Responds to a request for which no route is chosen.
+    fn respond_early(
         &self,
-        upstream: &Upstream<RequestBody>,
-        admitted: &Admitted<'_>,
+        head: &mut RequestParts,
+        target: &Target,
+        peer: &Peer,
+    ) -> Result<Option<Response<Full<Bytes>>>, Stop> {
+        match self.respond_locally(head, target)? {
+            None => Ok(elsewhere(target, &peer.transport)?),
+            answer => Ok(answer),
+        }
+    }
+
+    /// Finds out the client, and returns true if its peer is a trusted proxy.
+    fn identify(
+        &self,
         head: &RequestParts,
-        visit: &mut RequestContext<'_>,
+        peer: &Peer,
         record: &mut Record,
-    ) -> Result<Response<ResponseBody>, Stop> {
-        let Admitted { route, upgrade, asking: Asking { target, client, .. }, .. } = *admitted;
-        let mut body = visit.body.take().unwrap_or_default();
-        self.collect(&mut body, route, visit).await?;
-        let default_authority = default_authority(target, upstream.settings())?;
-        let asking = &admitted.asking;
-        let identity = identity(head.version, asking, &default_authority, visit, &record.entry.id);
-        let crossing = crossing(&head.headers, &identity, upgrade, upstream.settings());
-        let facts = facts(target, route, visit, record);
-        let fields = edited(crossing, admitted.verified, &route.request_edits, &facts)?;
-        let preference = EncodingPreference::of(&route.compress, &head.method, &head.headers);
-        let outbound = Outbound {
-            method: &head.method,
-            target: admitted.rewritten.unwrap_or(&target.path_and_query),
-            fields,
-        };
-        let story = record.entry.upstream.insert(UpstreamStory::of(&upstream.settings().name));
-        let mut response = upstream
-            .forward(&outbound, &mut body, visit.caller(client), &visit.upload.progress, story)
-            .await
-            .map_err(|error| attribute_failure(error, &visit.upload))?;
-        route.restore(&mut response.head.headers, upstream.settings(), target);
-        let response = returned(response, upgrade, target, route, visit, record)?;
-        Ok(compress::code(response, preference.as_ref(), &self.coders).map(Either::Right))
+    ) -> Result<bool, Error> {
+        let trusted = self.trust.is_trusted(peer.address);
+        if trusted {
+            self.believe(head, peer, record)?;
+        }
+        self.gateway.see(record.entry.client);
+        Ok(trusted)
     }
 
     /// Asks for the conditions of a route that are judged behind the limits. Returns the fields that a
@@ -269,12 +268,12 @@ impl Proxy {
         record: &mut Record,
     ) -> Result<ControlFlow<Response<ResponseBody>, Option<Rc<VerifiedFields>>>, Stop> {
         let Some(guard) = &route.guard else { return Ok(ControlFlow::Continue(None)) };
-        // Boxed, so that a request without conditions has no memory for them.
-        match Box::pin(guard.admit_user(asking, head, visit, record)).await? {
+        match guard.admit_user(asking, head, visit, record).await? {
             Passage::Through(verified) => Ok(ControlFlow::Continue(verified)),
             Passage::Refused(response) => {
                 let response = returned(response, None, asking.target, route, visit, record)?;
-                let response = compress::code(response, None, &self.coders).map(Either::Right);
+                let response =
+                    compress::code(response, None, &self.coders).map(ResponseBody::Upstream);
                 Ok(ControlFlow::Break(response))
             }
         }
@@ -300,7 +299,7 @@ impl Proxy {
         head: &RequestParts,
         path: &str,
         facts: &EditContext<'_>,
-    ) -> Result<Response<OwnBody>, Stop> {
+    ) -> Result<Response<ResponseBody>, Stop> {
         let mut response = match &route.action {
             Action::Redirect(redirect) => redirect.response(facts)?,
             Action::Respond(respond) => respond.response(facts)?,
@@ -308,7 +307,7 @@ impl Proxy {
             Action::Close | Action::Forward(_) => return Err(Stop::Closed),
         };
         route.response_edits.apply(&mut response.head.headers, facts)?;
-        Ok(response.map(Either::Left))
+        Ok(own(response))
     }
 
     /// Takes over the client address and request id that a trusted proxy sent.
@@ -329,6 +328,7 @@ impl Proxy {
 }
 
 /// Response of an endpoint as it goes to the client, after the edits of the route.
+#[inline]
 fn returned(
     response: Response<Box<UpstreamBody<RequestBody>>>,
     upgrade: Option<&HeaderValue>,
@@ -338,8 +338,10 @@ fn returned(
     record: &Record,
 ) -> Result<Response<Box<UpstreamBody<RequestBody>>>, Error> {
     let mut response = passed_on(response, upgrade, visit)?;
-    let facts = facts(target, route, visit, record);
-    route.response_edits.apply(&mut response.head.headers, &facts)?;
+    if !route.response_edits.is_empty() {
+        let facts = facts(target, route, visit, record);
+        route.response_edits.apply(&mut response.head.headers, &facts)?;
+    }
     Ok(response)
 }
 
@@ -356,19 +358,22 @@ fn checked(
             "forwarding loop: `Via` names weir too often",
         ));
     }
-    if looks_counted(&head.headers, &route.counted) {
-        return Err(Error::new(
-            Kind::HttpRequestError,
-            "a header's name resembles one that a key counts",
-        ));
-    }
-    if hides_counted(&head.headers, &route.counted) {
-        return Err(Error::new(
-            Kind::HttpRequestError,
-            "`Connection` names a header that a key counts",
-        ));
+    if !route.counted.is_empty() {
+        show_counted(&head.headers, &route.counted)?;
     }
     let body = visit.body.get_or_insert_default();
     body.limit(route.max_body)?;
     Ok(upgrade::offered(head, body))
+}
+
+/// Refuses fields that hide from a limit what the endpoint reads, or the reverse.
+fn show_counted(headers: &HeaderList, counted: &[HeaderName]) -> Result<(), Error> {
+    let detail = if looks_counted(headers, counted) {
+        "a header's name resembles one that a key counts"
+    } else if hides_counted(headers, counted) {
+        "`Connection` names a header that a key counts"
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(Kind::HttpRequestError, detail))
 }

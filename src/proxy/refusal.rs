@@ -22,12 +22,14 @@ pub enum Refusal {
     Challenged(HeaderValue),
     /// A service has refused it in words that its client does not read: these are the same in
     /// weir's own.
-    Verdict(Response<Full<Bytes>>),
+    Verdict(Box<Response<Full<Bytes>>>),
     /// It could not be judged.
     Failed(Error),
 }
 
 impl From<Error> for Refusal {
+    #[cold]
+    #[inline(never)]
     fn from(error: Error) -> Self {
         Self::Failed(error)
     }

@@ -92,10 +92,11 @@ impl HostPattern {
 }
 
 impl PathPattern {
+    #[inline(always)]
     fn matches(&self, path: &str) -> bool {
         match self {
             Self::Exact(exact) => path == exact,
-            Self::Prefix(prefix) => below(path, prefix).is_some(),
+            Self::Prefix(prefix) => is_below(path, prefix),
             Self::Regex(regex) => regex.regex().is_match(path.as_bytes()),
             Self::Suffix(suffix) => path.ends_with(suffix.as_str()),
         }
@@ -122,11 +123,17 @@ impl PathPattern {
 /// is not below the prefix.
 #[must_use]
 pub fn below<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
-    let rest = path.strip_prefix(prefix)?;
-    match prefix.ends_with('/') {
-        // The slash belongs to both.
-        true => path.get(prefix.len() - 1..),
-        false => Some(rest).filter(|rest| rest.is_empty() || rest.starts_with('/')),
+    // The slash belongs to both.
+    let shared = usize::from(prefix.ends_with('/'));
+    if is_below(path, prefix) { path.get(prefix.len() - shared..) } else { None }
+}
+
+/// Returns true if a path is the prefix, or below it.
+fn is_below(path: &str, prefix: &str) -> bool {
+    match path.as_bytes().strip_prefix(prefix.as_bytes()) {
+        Some([] | [b'/', ..]) => true,
+        Some(_) => prefix.ends_with('/'),
+        None => false,
     }
 }
 
@@ -222,30 +229,35 @@ impl<T> RouteTable<T> {
     /// [`NoRoute`] says whether only the method did not match.
     pub fn entry(&self, host: &str, path: &str, method: &Method) -> Result<&(Pattern, T), NoRoute> {
         let mut nearest = NoRoute::NotFound;
-        // The first expression that matches. The longest prefix of the same host may precede it.
-        let mut expression: Option<&(Pattern, T)> = None;
-        for entry in &self.entries {
+        for (index, entry) in self.entries.iter().enumerate() {
             let (pattern, _) = entry;
-            if let Some(found) = expression.filter(|(found, _)| found.host != pattern.host) {
-                return Ok(found);
-            }
-            // One expression is enough, the others need not be tried.
-            let is_expression = pattern.path.is_expression();
-            if is_expression && expression.is_some()
-                || !pattern.host.matches(host)
-                || !pattern.path.matches(path)
-            {
+            if !pattern.host.matches(host) || !pattern.path.matches(path) {
                 continue;
             }
             if !pattern.takes(method) {
                 nearest = NoRoute::MethodNotAllowed;
-            } else if is_expression {
-                expression = Some(entry);
+            } else if pattern.path.is_expression() {
+                return Ok(self.prefix_before(index, path, method).unwrap_or(entry));
             } else {
-                return Ok(expression.filter(|_| !pattern.over_regex).unwrap_or(entry));
+                return Ok(entry);
             }
         }
-        expression.ok_or(nearest)
+        Err(nearest)
+    }
+
+    /// Returns the longest prefix of the same host, if it comes before this expression.
+    fn prefix_before(
+        &self,
+        expression: usize,
+        path: &str,
+        method: &Method,
+    ) -> Option<&(Pattern, T)> {
+        let (_, behind) = self.entries.split_at_checked(expression)?;
+        let (found, behind) = behind.split_first()?;
+        let of_host = behind.iter().take_while(|(pattern, _)| pattern.host == found.0.host);
+        let mut prefixes = of_host.filter(|(pattern, _)| !pattern.path.is_expression());
+        let longest = prefixes.find(|(it, _)| it.path.matches(path) && it.takes(method))?;
+        longest.0.over_regex.then_some(longest)
     }
 
     /// Route of a request for `path`, if its path were read as `reading`.

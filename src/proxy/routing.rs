@@ -1,6 +1,6 @@
 //! Route of a request, and the responses that need none but know of the routes.
 
-use std::{borrow::Cow, rc::Rc};
+use std::{borrow::Cow, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
@@ -21,6 +21,7 @@ use crate::{
         target::Target,
     },
     limit::normal_form::{self, PathError},
+    log::record::Record,
 };
 
 impl Proxy {
@@ -49,11 +50,12 @@ impl Proxy {
         Ok(Some(answer))
     }
 
-    /// Returns the route of a request, and its path as keys see it.
+    /// Returns the route of a request, which is recorded, and its path as keys see it.
     pub(super) fn route<'a>(
         &self,
         method: &Method,
         target: &'a Target,
+        record: &mut Record,
     ) -> Result<(Rc<Route>, Cow<'a, str>), Stop> {
         let (host, path) = (&*target.host, self.path(target)?);
         let found = self.routes.entry(host, &path, method);
@@ -81,10 +83,12 @@ impl Proxy {
                 return Err(Error::new(Kind::HttpRequestError, "ambiguous path").into());
             }
         }
+        record.entry.route = Some(Arc::clone(&route.name));
         Ok((Rc::clone(route), path))
     }
 
     /// Path of a request as routes and keys see it.
+    #[inline]
     fn path<'a>(&self, target: &'a Target) -> Result<Cow<'a, str>, Error> {
         let received = target.path_and_query.path();
         match self.path_matching {

@@ -7,7 +7,8 @@ use http::{HeaderValue, Method, StatusCode};
 use http_body_util::{Either, Full};
 
 use super::{
-    Proxy, header_edits::EditContext, reply, served_route::Route, stop::Stop, to_client::OwnBody,
+    Proxy, header_edits::EditContext, reply, served_route::Route, stop::Stop,
+    to_client::ResponseBody,
 };
 use crate::{
     compress::{self, EncodingPreference},
@@ -32,7 +33,7 @@ impl Proxy {
         head: &RequestParts,
         path: &str,
         facts: &EditContext<'_>,
-    ) -> Result<Response<OwnBody>, Stop> {
+    ) -> Result<Response<ResponseBody>, Stop> {
         let mut response = match head.method {
             Method::GET | Method::HEAD => self.find_file(files, head, path, facts.path).await?,
             _ => return Err(Stop::MethodNotAllowed(HeaderValue::from_static(METHODS))),
@@ -41,14 +42,14 @@ impl Proxy {
         let Response { head: described, body } = response;
         let body = match body {
             Either::Left(own) => {
-                return Ok(Response { head: described, body: Either::Left(own) });
+                return Ok(Response { head: described, body: ResponseBody::Own(own) });
             }
             Either::Right(file) => file,
         };
         let preference = EncodingPreference::of(&route.compress, &head.method, &head.headers);
         let response = Response { head: described, body };
         let coded = compress::code(response, preference.as_ref(), &self.coders);
-        Ok(coded.map(|body| Either::Right(Box::new(body))))
+        Ok(coded.map(|body| ResponseBody::File(Box::new(body))))
     }
 
     /// Finds the file of the path that the route makes of `path`.

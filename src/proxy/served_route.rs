@@ -81,6 +81,7 @@ impl Route {
     ///
     /// # Errors
     /// When the result could be read in several ways.
+    #[inline(always)]
     pub fn rewritten(
         &self,
         target: &Target,

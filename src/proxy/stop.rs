@@ -41,12 +41,16 @@ pub enum Stop {
 }
 
 impl From<Error> for Stop {
+    #[cold]
+    #[inline(never)]
     fn from(error: Error) -> Self {
         Self::Failed(error)
     }
 }
 
 impl From<Refusal> for Stop {
+    #[cold]
+    #[inline(never)]
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
     }
@@ -59,6 +63,7 @@ pub struct Closed;
 
 /// Attributes an upload that broke on the client side to the client, although it looks like a
 /// failed upstream.
+#[cold]
 pub fn attribute_failure(error: Error, upload: &UploadState) -> Error {
     match upload.fault.get() {
         Some(kind) => Error::caused(kind, "the request's body failed or is too large", error),
@@ -68,6 +73,26 @@ pub fn attribute_failure(error: Error, upload: &UploadState) -> Error {
 
 /// Response to a request that was stopped.
 pub fn rescue(
+    stop: Stop,
+    accept: Option<&[u8]>,
+    record: &mut Record,
+) -> Result<Response<Full<Bytes>>, Closed> {
+    let (route, verdict) = match stop {
+        Stop::Rejected(route, verdict) if verdict.reason != Some(Reason::Penalty) => {
+            (route, verdict)
+        }
+        // Apart, as only rejects come in floods.
+        stop => return respond(stop, accept, record),
+    };
+    let (rules, fault) = (route.gate.rules(), record.key_fault());
+    let response = route.reject.response(&verdict, rules, fault, accept);
+    response.ok_or_else(|| {
+        record.closes(route.reject.status());
+        Closed
+    })
+}
+
+fn respond(
     stop: Stop,
     accept: Option<&[u8]>,
     record: &mut Record,
@@ -95,23 +120,13 @@ pub fn rescue(
             record.closes(reject::status(CLOSE));
             Err(Closed)
         }
-        Stop::Refused(Refusal::Failed(error)) => rescue(Stop::Failed(error), accept, record),
-        Stop::Refused(Refusal::Verdict(response)) => Ok(response),
+        Stop::Refused(Refusal::Failed(error)) => respond(Stop::Failed(error), accept, record),
+        Stop::Refused(Refusal::Verdict(response)) => Ok(*response),
         Stop::Refused(Refusal::Network) => Ok(refused(None, accept, record)),
         Stop::Refused(Refusal::Challenged(challenge)) => {
             Ok(refused(Some(&challenge), accept, record))
         }
-        Stop::Rejected(route, verdict) if verdict.reason == Some(Reason::Penalty) => {
-            penalize(&route, &verdict, accept, record)
-        }
-        Stop::Rejected(route, verdict) => {
-            let (rules, fault) = (route.gate.rules(), record.key_fault());
-            let response = route.reject.response(&verdict, rules, fault, accept);
-            response.ok_or_else(|| {
-                record.closes(route.reject.status());
-                Closed
-            })
-        }
+        Stop::Rejected(route, verdict) => penalize(&route, &verdict, accept, record),
         Stop::Crowded(route, index) => {
             let rule = &route.concurrency[index];
             let fault = record.key_fault().cloned();

@@ -1,8 +1,15 @@
 //! Response as it goes to the client.
 
+use std::{
+    error::Error as StdError,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
-use http_body_util::{Either, Full};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
 
 use super::{context::RequestContext, upgrade::agreed};
 use crate::{
@@ -20,15 +27,51 @@ use crate::{
     upstream::body::UpstreamBody,
 };
 
-/// Response body: weir's own, or an upstream's.
-pub type ResponseBody = Either<OwnBody, Coded<Box<UpstreamBody<RequestBody>>>>;
+/// Response body.
+pub enum ResponseBody {
+    /// A few bytes of weir's own.
+    Own(Full<Bytes>),
+    /// A file.
+    File(Box<Coded<FileBody>>),
+    /// That of an upstream.
+    Upstream(Coded<Box<UpstreamBody<RequestBody>>>),
+}
 
-/// Response body of weir's own: a few bytes, or a file.
-pub type OwnBody = Either<Full<Bytes>, Box<Coded<FileBody>>>;
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Box<dyn StdError + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match &mut *self {
+            Self::Own(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            Self::File(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            Self::Upstream(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(body) => body.is_end_stream(),
+            Self::File(body) => body.is_end_stream(),
+            Self::Upstream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(body) => body.size_hint(),
+            Self::File(body) => body.size_hint(),
+            Self::Upstream(body) => body.size_hint(),
+        }
+    }
+}
 
 /// Response of weir's own as it goes to the client.
 pub fn own(response: Response<Full<Bytes>>) -> Response<ResponseBody> {
-    response.map(|body| Either::Left(Either::Left(body)))
+    response.map(ResponseBody::Own)
 }
 
 /// Response of an endpoint as it goes to the client.
@@ -67,6 +110,7 @@ pub fn passed_on(
 
 /// Handles a body that was not read: a short one is read and discarded, otherwise the connection
 /// ends with this response.
+#[cold]
 pub fn leave_body(body: RequestBody, expects: bool, response: &mut Response<ResponseBody>) {
     if body.is_drainable() && !expects {
         tokio::task::spawn_local(body.drain());

@@ -35,11 +35,11 @@ pub fn crossing<'a>(
 }
 
 /// Fields of the request after the edits of the route, with those that a service has set.
-pub fn edited<'a>(
+pub fn edited<'a, 'f>(
     crossing: ForwardedFields<'a>,
     verified: Option<&VerifiedFields>,
     edits: &Edits,
-    facts: &EditContext<'_>,
+    facts: impl FnOnce() -> EditContext<'f>,
 ) -> Result<Fields<'a>, Error> {
     if edits.is_empty() && verified.is_none() {
         return Ok(Fields::Crossing(crossing));
@@ -48,17 +48,22 @@ pub fn edited<'a>(
     if let Some(verified) = verified {
         verified.add_to(&mut fields);
     }
-    edits.apply(&mut fields, facts)?;
+    edits.apply(&mut fields, &facts())?;
     Ok(Fields::Edited(fields))
 }
 
 /// Host sent to an upstream when an HTTP/1.0 request names none: that of the upstream. HTTP/2
 /// requires one, and HTTP/1.1 servers refuse an empty one.
-pub fn default_authority(
+pub fn default_host(
     target: &Target,
     upstream: &UpstreamSettings,
-) -> Result<HeaderValue, Error> {
-    let Some(first) = upstream.endpoints.first().filter(|_| target.authority.is_empty()) else {
+) -> Result<Option<HeaderValue>, Error> {
+    if target.authority.is_empty() { default_authority(upstream).map(Some) } else { Ok(None) }
+}
+
+#[cold]
+fn default_authority(upstream: &UpstreamSettings) -> Result<HeaderValue, Error> {
+    let Some(first) = upstream.endpoints.first() else {
         return Ok(HeaderValue::from_static(""));
     };
     let name = upstream.secure.as_ref().and_then(|secure| secure.server_name.clone());

@@ -24,6 +24,7 @@ pub fn offered(head: &RequestParts, body: &RequestBody) -> Option<HeaderValue> {
 }
 
 /// Protocol to which an endpoint switches, if it was offered.
+#[cold]
 pub fn agreed(headers: &HeaderList, wanted: Option<&HeaderValue>) -> Result<HeaderValue, Error> {
     let wanted = wanted.filter(|wanted| accepts_upgrade(headers, wanted));
     let protocol = wanted.and_then(|_| headers.get(KnownName::Upgrade));

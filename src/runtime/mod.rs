@@ -7,6 +7,7 @@ pub mod expression;
 pub mod hint;
 pub mod io;
 pub mod pem;
+pub mod rare;
 pub mod release_timer;
 pub mod sys;
 pub mod write_buffer;

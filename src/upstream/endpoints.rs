@@ -176,6 +176,7 @@ impl EndpointGroup {
 
     /// Counts a request that failed because of an address. Too many failures eject it, unless half
     /// of the addresses are ejected.
+    #[cold]
     pub fn failed(&self, address: &Address, now: Instant) {
         self.count(address, now, |_| false);
     }
@@ -185,6 +186,7 @@ impl EndpointGroup {
     ///
     /// That other one must not have failed lately: where all addresses refuse, the last one to be
     /// ejected is no better than the rest.
+    #[cold]
     pub fn unreachable(&self, address: &Address, now: Instant) {
         self.count(address, now, |passive| {
             let well = |other: &&Arc<Address>| {

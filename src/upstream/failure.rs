@@ -89,12 +89,14 @@ impl<B: Repeat> Original<'_, B> {
 impl Failed {
     /// Failure after which nothing is sent again.
     #[must_use]
+    #[cold]
     pub fn finally(error: Error) -> Box<Self> {
         Box::new(Self { error, again: None })
     }
 
     /// Failure before anything was sent, as there was no connection.
     #[must_use]
+    #[cold]
     pub fn without_connection(error: Error) -> Box<Self> {
         // Waiting does not change a certificate, so such a request is not held.
         let failure = if is_verdict(error.kind()) { Failure::Untrusted } else { Failure::Unopened };
@@ -110,6 +112,7 @@ fn is_verdict(kind: Kind) -> bool {
 impl Loss {
     /// Failure on an HTTP/1.1 connection. A request that may be sent again has its whole body in
     /// `body`.
+    #[cold]
     pub fn of_exchange<B>(
         cause: ResponseError,
         connection: &mut Http1Conn<B>,

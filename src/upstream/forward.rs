@@ -30,6 +30,7 @@ use crate::{
     runtime::{
         coarse_timer::CoarseTimer,
         io::{Progress, Repeat},
+        rare::boxed,
     },
 };
 
@@ -93,7 +94,34 @@ where
     ///
     /// # Errors
     /// That of the last try, with its cause.
-    pub async fn forward(
+    pub fn forward(
+        &self,
+        outbound: &Outbound<'_>,
+        body: &mut B,
+        caller: Caller<'_, B>,
+        progress: &Progress,
+        story: &mut UpstreamStory,
+    ) -> impl Future<Output = Result<Response<Box<UpstreamBody<B>>>, Error>> {
+        self.forward_for::<0>(outbound, body, caller, progress, story)
+    }
+
+    /// Does the same for a request of weir's own. It is compiled apart, so that [`Self::forward`] has
+    /// one caller and is compiled into it: every request runs through that one.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn ask(
+        &self,
+        outbound: &Outbound<'_>,
+        body: &mut B,
+        caller: Caller<'_, B>,
+        progress: &Progress,
+        story: &mut UpstreamStory,
+    ) -> impl Future<Output = Result<Response<Box<UpstreamBody<B>>>, Error>> {
+        self.forward_for::<1>(outbound, body, caller, progress, story)
+    }
+
+    async fn forward_for<const CALLER: u8>(
         &self,
         outbound: &Outbound<'_>,
         body: &mut B,
@@ -123,7 +151,7 @@ where
             match sent {
                 Ok(response) => return Ok(response),
                 // Boxed, so that a request that does not fail has no memory for it.
-                Err(failed) => Box::pin(self.try_again(failed, &mut attempt)).await?,
+                Err(failed) => boxed(self.try_again(failed, &mut attempt)).await?,
             }
         }
     }
@@ -155,7 +183,9 @@ where
         };
         match permit {
             Ok(lease) => Ok(lease),
-            Err(permit) => self.open(permit, attempt).await.map_err(Failed::without_connection),
+            Err(permit) => {
+                boxed(self.open(permit, attempt)).await.map_err(Failed::without_connection)
+            }
         }
     }
 
@@ -232,7 +262,7 @@ where
             Way::Own(connection) => sending.on_http1(connection, &mut attempt.body).await,
             // Boxed, because it takes more memory than all else of a request.
             Way::Stream(stream) => {
-                let sent = Box::pin(sending.on_http2(stream, &mut attempt.body)).await;
+                let sent = boxed(sending.on_http2(stream, &mut attempt.body)).await;
                 sent.map_err(Failed::finally)?
             }
         };
@@ -258,6 +288,7 @@ where
     }
 
     /// Records the loss of a connection.
+    #[cold]
     fn lost(&self, loss: Loss, lease: &Lease<B>, retry: &mut Retry) -> Box<Failed> {
         // Otherwise normal closes of kept connections would eject a healthy address.
         if !loss.excused {

@@ -42,6 +42,7 @@ pub struct Pool<B> {
     connector: Connector,
     max_idle: Cell<usize>,
     idle_time: std::time::Duration,
+    /// Idle connections, each with the end of its time.
     idle: RefCell<Vec<(Instant, Box<Http1Conn<B>>)>>,
     /// History of the kept ones.
     habit: CloseHistory,
@@ -126,9 +127,8 @@ impl<B> Pool<B> {
         let now = Instant::now();
         // A kept connection is judged once, when it leaves the pool: here, in `take` or after
         // a request.
-        let stays = |(since, connection): &mut (Instant, Box<Http1Conn<B>>)| {
-            let (is_young, is_free) =
-                (now.duration_since(*since) < self.idle_time, connection.is_free());
+        let stays = |(until, connection): &mut (Instant, Box<Http1Conn<B>>)| {
+            let (is_young, is_free) = (now < *until, connection.is_free());
             match (is_free, is_young) {
                 (true, true) => {}
                 (true, false) => self.habit.was_open(),
@@ -184,12 +184,12 @@ where
             // The latest first. The others stay idle and time out, so the pool shrinks to what the
             // load needs.
             let idle = self.pool.idle.borrow_mut().pop();
-            let Some((since, mut connection)) = idle else { break };
+            let Some((until, mut connection)) = idle else { break };
             // Looks at the socket: a FIN, or a 408 that no request asked for, means that it is
             // not free.
             if !connection.is_free() {
                 self.pool.habit.was_closed();
-            } else if now.duration_since(since) < self.pool.idle_time {
+            } else if now < until {
                 return Ok(self.lease(true, Way::Own(connection)));
             // It was found open after the whole idle time, which speaks for the address.
             } else {
@@ -355,7 +355,8 @@ impl<B> Lease<B> {
             // `max_idle` counts kept connections only. Any number may be in use, and the surplus
             // closes here.
             AfterResponse::Pool if pool.idle.borrow().len() < pool.max_idle.get() => {
-                pool.idle.borrow_mut().push((Instant::now(), connection));
+                let until = Instant::now() + pool.idle_time;
+                pool.idle.borrow_mut().push((until, connection));
             }
             AfterResponse::Private(private, client) => {
                 private.keep(client, Rc::clone(pool), connection);

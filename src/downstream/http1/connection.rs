@@ -132,6 +132,12 @@ where
     }
 }
 
+/// Text of an error that ends a connection, which few do.
+#[cold]
+fn described(cause: &impl std::fmt::Display) -> String {
+    cause.to_string()
+}
+
 /// Connection whose requests are handled by `service`.
 struct Connection<'a, S> {
     conn: &'a Rc<ClientConn>,
@@ -233,13 +239,13 @@ where
                 // Also with the response itself, which comes behind them.
                 writer.push_interim();
                 if let Poll::Ready(handled) = handled {
-                    return Poll::Ready(handled.map_err(|cause| cause.to_string()));
+                    return Poll::Ready(handled.map_err(|cause| described(&cause)));
                 }
                 if upload.as_ref().is_some_and(|upload| upload.take_continue()) {
                     writer.push_continue();
                 }
                 poll_client(conn, upload.as_deref(), &mut writer, context)
-                    .map(|cause| Err(cause.to_string()))
+                    .map(|cause| Err(described(&cause)))
             })
             .await
         };
@@ -315,10 +321,10 @@ where
             if writer.has_ended() {
                 // The record of the response is complete before its client has all of it.
                 body.set(None);
-                return writer.poll_flush(context).map_err(|cause| cause.to_string());
+                return writer.poll_flush(context).map_err(|cause| described(&cause));
             }
             if !writer.takes_more() {
-                ready!(writer.poll_write(context)).map_err(|cause| cause.to_string())?;
+                ready!(writer.poll_write(context)).map_err(|cause| described(&cause))?;
                 continue;
             }
             let Some(mut taken) = body.as_mut().as_pin_mut() else {
@@ -326,10 +332,10 @@ where
             };
             let Poll::Ready(frame) = taken.as_mut().poll_frame(context) else {
                 return poll_client(self.conn, upload, writer, context)
-                    .map(|cause| Err(cause.to_string()));
+                    .map(|cause| Err(described(&cause)));
             };
-            let frame = frame.transpose().map_err(|cause| cause.to_string())?;
-            take_frame(writer, frame, taken.is_end_stream()).map_err(|cause| cause.to_string())?;
+            let frame = frame.transpose().map_err(|cause| described(&cause))?;
+            take_frame(writer, frame, taken.is_end_stream()).map_err(|cause| described(&cause))?;
         }
     }
 }

@@ -13,17 +13,22 @@ pub struct Flaw {
 }
 
 impl Flaw {
+    #[cold]
+    #[inline(never)]
     pub(super) const fn malformed(detail: &'static str) -> Self {
         Self { kind: Kind::HttpRequestError, detail }
     }
 
     /// Flaw of a response; the caller decides on the kind of error.
+    #[cold]
+    #[inline(never)]
     pub(super) const fn of_response(detail: &'static str) -> Self {
         Self { kind: Kind::HttpProtocolError, detail }
     }
 }
 
 impl From<Flaw> for Error {
+    #[cold]
     fn from(flaw: Flaw) -> Self {
         Self::new(flaw.kind, flaw.detail)
     }

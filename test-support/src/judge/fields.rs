@@ -49,7 +49,7 @@ pub fn fields(bytes: &[u8]) {
         trusted: first % 2 == 1,
         claim: None,
         authority: &HeaderValue::from_static("a.test"),
-        default_authority: &HeaderValue::from_static("app:80"),
+        host: &HeaderValue::from_static("a.test"),
         version: Version::HTTP_11,
         scheme: "http",
         request_id: &RequestId::Received(HeaderValue::from_static("id")),
