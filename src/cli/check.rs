@@ -80,7 +80,9 @@ fn summary(name: &str, loaded: &Loaded) -> String {
         } else {
             format!("limited by {}", zones.join(", "))
         };
-        text += &format!("route      {} -> {action}, {limits}\n", loaded.route_as_written(index));
+        let condition = if route.condition.is_some() { " if `match` holds" } else { "" };
+        let name = loaded.route_as_written(index);
+        text += &format!("route      {name}{condition} -> {action}, {limits}\n");
     }
     for zone in &config.zones {
         let parts: Vec<String> = zone.key.parts.iter().map(ToString::to_string).collect();

@@ -81,6 +81,8 @@ pub struct RouteConfig {
     pub name: Arc<str>,
     /// Requests that it takes: one pattern for each of its hosts and paths.
     pub patterns: Vec<Pattern>,
+    /// Further condition on these requests; where it fails, the next route is tried.
+    pub condition: Option<Condition>,
     /// Action; an upstream is its index in [`Config::upstreams`].
     pub action: Action<usize>,
     /// Change of the path that is forwarded.
@@ -162,7 +164,9 @@ impl RouteConfig {
         concurrency.sort_by_key(|rule| rule.written);
         let limits = self.limits.iter_mut().map(|rule| &mut rule.scope);
         let scopes = limits.chain(concurrency.into_iter().map(|rule| &mut rule.settings.scope));
-        scopes.flatten().flat_map(|scope| scope.when.iter_mut().chain(&mut scope.unless))
+        let of_rules =
+            scopes.flatten().flat_map(|scope| scope.when.iter_mut().chain(&mut scope.unless));
+        self.condition.iter_mut().chain(of_rules)
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::str::FromStr;
 
-use http::{HeaderName, Method};
+use http::{HeaderName, Method, header};
 use ipnet::IpNet;
 
 use crate::{
@@ -48,6 +48,17 @@ pub enum Doubt {
     /// The condition holds if any value may fulfil it: for what a client wants to avoid.
     Holds,
     /// The condition holds if all values fulfil it: for what a client wants to get.
+    Fails,
+}
+
+/// Outcome of a condition for one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// The condition holds.
+    Holds,
+    /// It holds in one reading of the request, and fails in another.
+    InDoubt,
+    /// The condition fails.
     Fails,
 }
 
@@ -130,6 +141,23 @@ impl Condition {
                 .query
                 .iter()
                 .all(|field| field.holds(doubt, |see| subject.each_parameter(&field.name, see)))
+    }
+
+    /// Returns the outcome for a request, which neither side of a [`Doubt`] decides.
+    #[must_use]
+    pub fn fit(&self, subject: &Subject<'_>) -> Fit {
+        // What holds against all doubt holds without it too.
+        match (self.holds(subject, Doubt::Holds), self.holds(subject, Doubt::Fails)) {
+            (false, _) => Fit::Fails,
+            (true, false) => Fit::InDoubt,
+            (true, true) => Fit::Holds,
+        }
+    }
+
+    /// Header fields that it reads.
+    pub fn fields(&self) -> impl Iterator<Item = HeaderName> {
+        let cookie = (!self.cookies.is_empty()).then_some(header::COOKIE);
+        self.headers.iter().map(|field| field.name.clone()).chain(cookie)
     }
 
     fn has_method(&self, method: &Method) -> bool {
@@ -313,6 +341,22 @@ mod tests {
         assert_eq!(of_values(&["a"], &["a", "x"]), (true, false));
         assert_eq!(of_values(&["a"], &["x", "y"]), (false, false));
         assert_eq!(of_values(&["a"], &["a", "a"]), (true, true));
+    }
+
+    #[test]
+    fn fit_is_in_doubt_where_one_value_fulfils_a_test_and_another_does_not() {
+        let name = HeaderName::from_static("x-a");
+        let fields = vec![ConditionField { name, tests: tests(&["a"]) }];
+        let condition = Condition { headers: fields, ..Condition::default() };
+        let of = |values: &[&'static str]| {
+            let lines: Vec<_> = values.iter().map(|value| ("x-a", *value)).collect();
+            let headers = headers(&lines);
+            condition.fit(&Subject::of(IpAddr::from([192, 0, 2, 1]), &Method::GET, &headers))
+        };
+        assert_eq!(of(&["a", "a"]), Fit::Holds);
+        assert_eq!(of(&["a", "b"]), Fit::InDoubt);
+        assert_eq!(of(&["b", "b"]), Fit::Fails);
+        assert_eq!(of(&[]), Fit::Fails);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Guarantee: the response names the flaw, and the request counts against the limits of its route
 //! as far as its target can be read: malformed requests are not free.
 
-use super::{Proxy, context::RequestContext, stop::Stop};
+use super::{Proxy, context::RequestContext, routing::RoutedRequest, stop::Stop};
 use crate::{
     http::{error::Error, framing::field_list::Unfit, message::RequestParts, target::Target},
     limit::{Decision, normal_form},
@@ -43,10 +43,11 @@ impl Proxy {
         if self.trust.is_trusted(visit.peer.address) {
             self.believe(head, visit.peer, record)?;
         }
-        let method = normal_form::method(&head.method);
-        let (route, path) = self.route(&method, &target, record)?;
-        route.admit_network(record.entry.client)?;
-        let subject = route.subject(record.entry.client, &target, &path, &method, &head.headers);
+        let (method, client) = (normal_form::method(&head.method), record.entry.client);
+        let request = RoutedRequest::of(client, &method, &target, &head.headers);
+        let (route, path) = self.route(request, record)?;
+        route.admit_network(client)?;
+        let subject = route.subject(client, &target, &path, &method, &head.headers);
         let (mut verdict, parked) = self.judge(&route, &subject, visit, record);
         if let Some(parked) = parked {
             verdict = self.hold(verdict, parked, visit, record).await?;

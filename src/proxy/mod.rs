@@ -16,6 +16,7 @@ use self::{
     peer::Peer,
     redirect::elsewhere,
     route::{PathMatching, RouteTable},
+    routing::RoutedRequest,
     served_route::Route,
     stop::{Closed, Stop, attribute_failure, rescue},
     to_client::{ResponseBody, leave_body, own, passed_on, set_date},
@@ -174,7 +175,8 @@ impl Proxy {
         let trusted = self.identify(head, visit.peer, record)?;
         let client = record.entry.client;
         let method = normal_form::method(&head.method);
-        let (route, path) = self.route(&method, &target, record)?;
+        let request = RoutedRequest::of(client, &method, &target, &head.headers);
+        let (route, path) = self.route(request, record)?;
         // Before the limits: a client that may not pass spends nothing that others share.
         let network = route.admit_network(client)?;
         let subject = route.subject(client, &target, &path, &method, &head.headers);

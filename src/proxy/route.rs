@@ -1,16 +1,22 @@
-//! Route of a request: the most specific host, then the path, among the routes whose methods match.
-//! Of the paths an exact one comes first, then expressions and endings in the order of the file, then
-//! the longest prefix. A prefix that is longest and stands `over_regex` comes before expressions.
+//! Route of a request: the most specific host, then the path, among the routes whose methods and
+//! conditions match. Of the paths an exact one comes first, then expressions and endings in the order
+//! of the file, then the longest prefix. A prefix that is longest and stands `over_regex` comes before
+//! expressions. Routes of one host and one path are tried in the order of the file.
 //!
 //! Guarantee: matching compares bytes. The caller passes path and host in their normal form
 //! (`limit/src/normal_form.rs`), or, with `path_matching: raw`, the path as received. A prefix
 //! matches on segment boundaries only: `/api` takes `/api` and `/api/x`, never `/apiary`.
 
-use http::Method;
+use std::rc::Rc;
+
+use http::{HeaderName, Method};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::runtime::expression::Expression;
+use crate::{
+    http::condition::{Condition, Fit},
+    runtime::expression::Expression,
+};
 
 /// The form of a path that routes and keys see.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -73,6 +79,17 @@ impl HostPattern {
         }
     }
 
+    /// Returns true if it takes every host that `other` takes.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) => true,
+            (Self::Below(wide), Self::Below(narrow)) => narrow.ends_with(wide.as_str()),
+            (wide, Self::Exact(narrow)) => wide.matches(narrow),
+            _ => false,
+        }
+    }
+
     fn text(&self) -> &str {
         match self {
             Self::Any => "",
@@ -82,7 +99,8 @@ impl HostPattern {
 
     /// An exact host comes before a wildcard, a longer wildcard before a shorter one, any host
     /// last.
-    fn weight(&self) -> (u8, usize) {
+    #[must_use]
+    pub fn weight(&self) -> (u8, usize) {
         match self {
             Self::Any => (0, 0),
             Self::Below(suffix) => (1, suffix.len()),
@@ -92,8 +110,10 @@ impl HostPattern {
 }
 
 impl PathPattern {
+    /// Returns true if it takes this path.
     #[inline(always)]
-    fn matches(&self, path: &str) -> bool {
+    #[must_use]
+    pub fn matches(&self, path: &str) -> bool {
         match self {
             Self::Exact(exact) => path == exact,
             Self::Prefix(prefix) => is_below(path, prefix),
@@ -148,14 +168,6 @@ impl Pattern {
     /// Returns true if this pattern takes every request that `other` takes.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
-        let host = match (&self.host, &other.host) {
-            (HostPattern::Any, _) => true,
-            (HostPattern::Below(wide), HostPattern::Below(narrow)) => {
-                narrow.ends_with(wide.as_str())
-            }
-            (wide, HostPattern::Exact(narrow)) => wide.matches(narrow),
-            _ => false,
-        };
         let path = match (&self.path, &other.path) {
             (PathPattern::Prefix(root), _) if root == "/" => true,
             (
@@ -171,7 +183,7 @@ impl Pattern {
         };
         let methods = self.methods.is_empty()
             || (!other.methods.is_empty() && other.methods.iter().all(|method| self.takes(method)));
-        host && path && methods
+        self.host.covers(&other.host) && path && methods
     }
 }
 
@@ -184,62 +196,104 @@ pub enum NoRoute {
     MethodNotAllowed,
 }
 
-/// Route of a request in another reading of its path.
+/// Condition of a route on more than host, path and method.
+#[derive(Debug)]
+pub struct RouteCondition {
+    /// Condition itself.
+    pub condition: Condition,
+    /// Header fields that it reads.
+    pub fields: Vec<HeaderName>,
+}
+
+impl From<Condition> for RouteCondition {
+    fn from(condition: Condition) -> Self {
+        Self { fields: condition.fields().collect(), condition }
+    }
+}
+
+/// Route with one of its patterns.
+#[derive(Debug)]
+pub struct Candidate<T> {
+    /// Pattern of the requests that it takes.
+    pub pattern: Pattern,
+    /// Further condition on these requests. Where it fails, the next candidate is tried.
+    pub condition: Option<Rc<RouteCondition>>,
+    /// Route itself.
+    pub route: T,
+}
+
+/// Route of a request in another reading of its path or of its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading<'a, T> {
     /// The chosen route, or one that takes the path too but comes later, like one above it.
     Above(&'a T),
     /// Another route.
     Beside,
-    /// No route takes it.
-    Nowhere,
 }
 
 /// Routes in the order they are tried.
 #[derive(Debug)]
 pub struct RouteTable<T> {
-    entries: Vec<(Pattern, T)>,
+    candidates: Vec<Candidate<T>>,
 }
 
 impl<T> RouteTable<T> {
-    /// Orders the routes; of two with equal weight the first stays first.
+    /// Orders routes without conditions; of two with equal weight the first stays first.
     #[must_use]
-    pub fn new(mut entries: Vec<(Pattern, T)>) -> Self {
+    pub fn new(entries: Vec<(Pattern, T)>) -> Self {
+        let candidate = |(pattern, route)| Candidate { pattern, condition: None, route };
+        Self::of(entries.into_iter().map(candidate).collect())
+    }
+
+    /// Orders routes; of two with equal weight the first stays first.
+    #[must_use]
+    pub fn of(mut candidates: Vec<Candidate<T>>) -> Self {
         // The patterns of one host stay together: an expression is compared with its prefixes.
-        entries.sort_by(|(one, _), (other, _)| {
+        candidates.sort_by(|Candidate { pattern: one, .. }, Candidate { pattern: other, .. }| {
             let (one_host, other_host) = (&one.host, &other.host);
             let hosts = other_host.weight().cmp(&one_host.weight());
             let hosts = hosts.then_with(|| one_host.text().cmp(other_host.text()));
             hosts.then_with(|| other.path.weight().cmp(&one.path.weight()))
         });
-        Self { entries }
+        Self { candidates }
     }
 
-    /// Returns the route for a request, `host` and `path` in the form of the patterns.
+    /// Returns the route for a request that fulfils all conditions, `host` and `path` in the form of
+    /// the patterns.
     ///
     /// # Errors
     /// [`NoRoute`] says whether only the method did not match.
     pub fn find(&self, host: &str, path: &str, method: &Method) -> Result<&T, NoRoute> {
-        self.entry(host, path, method).map(|(_, route)| route)
+        self.entry(host, path, method, |_| Fit::Holds).map(|candidate| &candidate.route)
     }
 
-    /// Returns the route with its pattern.
+    /// Returns the candidate whose route takes a request. `fit` judges a condition, and one in doubt
+    /// is taken to hold.
     ///
     /// # Errors
     /// [`NoRoute`] says whether only the method did not match.
-    pub fn entry(&self, host: &str, path: &str, method: &Method) -> Result<&(Pattern, T), NoRoute> {
+    pub fn entry(
+        &self,
+        host: &str,
+        path: &str,
+        method: &Method,
+        fit: impl Fn(&Rc<RouteCondition>) -> Fit,
+    ) -> Result<&Candidate<T>, NoRoute> {
         let mut nearest = NoRoute::NotFound;
-        for (index, entry) in self.entries.iter().enumerate() {
-            let (pattern, _) = entry;
-            if !pattern.host.matches(host) || !pattern.path.matches(path) {
+        for (index, candidate) in self.candidates.iter().enumerate() {
+            let pattern = &candidate.pattern;
+            if !pattern.host.matches(host)
+                || !pattern.path.matches(path)
+                || candidate.condition.as_ref().is_some_and(|it| fit(it) == Fit::Fails)
+            {
                 continue;
             }
             if !pattern.takes(method) {
                 nearest = NoRoute::MethodNotAllowed;
             } else if pattern.path.is_expression() {
-                return Ok(self.prefix_before(index, path, method).unwrap_or(entry));
+                return Ok(self.prefix_before(index, path, method, fit).unwrap_or(candidate));
             } else {
-                return Ok(entry);
+                return Ok(candidate);
             }
         }
         Err(nearest)
@@ -251,32 +305,101 @@ impl<T> RouteTable<T> {
         expression: usize,
         path: &str,
         method: &Method,
-    ) -> Option<&(Pattern, T)> {
-        let (_, behind) = self.entries.split_at_checked(expression)?;
+        fit: impl Fn(&Rc<RouteCondition>) -> Fit,
+    ) -> Option<&Candidate<T>> {
+        let (_, behind) = self.candidates.split_at_checked(expression)?;
         let (found, behind) = behind.split_first()?;
-        let of_host = behind.iter().take_while(|(pattern, _)| pattern.host == found.0.host);
-        let mut prefixes = of_host.filter(|(pattern, _)| !pattern.path.is_expression());
-        let longest = prefixes.find(|(it, _)| it.path.matches(path) && it.takes(method))?;
-        longest.0.over_regex.then_some(longest)
+        let of_host = behind.iter().take_while(|it| it.pattern.host == found.pattern.host);
+        let mut prefixes = of_host.filter(|it| {
+            let Candidate { pattern, condition, .. } = it;
+            !pattern.path.is_expression()
+                && pattern.path.matches(path)
+                && pattern.takes(method)
+                && condition.as_ref().is_none_or(|condition| fit(condition) != Fit::Fails)
+        });
+        prefixes.next().filter(|longest| longest.pattern.over_regex)
     }
 
-    /// Route of a request for `path`, if its path were read as `reading`.
-    pub fn read(&self, host: &str, path: &str, reading: &str, method: &Method) -> Reading<'_, T> {
-        match self.entry(host, reading, method) {
-            Ok((other, route)) if other.path.matches(path) => Reading::Above(route),
-            Ok(_) => Reading::Beside,
-            Err(_) => Reading::Nowhere,
+    /// Candidates that could take a request: the one of [`Self::entry`], and those that would be
+    /// chosen if conditions in doubt failed. None if no route takes it.
+    pub fn possible(
+        &self,
+        host: &str,
+        path: &str,
+        method: &Method,
+        fit: impl Fn(&Rc<RouteCondition>) -> Fit,
+    ) -> Vec<&Candidate<T>> {
+        let mut found: Vec<&Candidate<T>> = Vec::new();
+        // The first expression that certainly matches, and a prefix in doubt that would yield to it.
+        let (mut expression, mut may_yield) = (None::<&Candidate<T>>, false);
+        for candidate in &self.candidates {
+            let pattern = &candidate.pattern;
+            if expression.is_some_and(|found| found.pattern.host != pattern.host) {
+                break;
+            }
+            let is_expression = pattern.path.is_expression();
+            if is_expression && expression.is_some()
+                || !pattern.host.matches(host)
+                || !pattern.path.matches(path)
+                || !pattern.takes(method)
+            {
+                continue;
+            }
+            let fit = candidate.condition.as_ref().map_or(Fit::Holds, &fit);
+            if fit == Fit::Fails {
+                continue;
+            }
+            let is_certain = fit == Fit::Holds;
+            if !is_expression && is_certain && pattern.over_regex && !may_yield {
+                let is_before = |it: &Pattern| it.path.is_expression() && it.host == pattern.host;
+                found.retain(|earlier| !is_before(&earlier.pattern));
+            }
+            if expression.is_none() || pattern.over_regex {
+                found.push(candidate);
+            }
+            match (is_certain, is_expression) {
+                (true, true) => expression = Some(candidate),
+                (true, false) => break,
+                (false, true) => {}
+                (false, false) => may_yield |= !pattern.over_regex,
+            }
         }
+        found
+    }
+
+    /// Routes of a request for `path`, if its path were read as `reading`: one, or several if
+    /// conditions are in doubt, or none.
+    pub fn readings<'a>(
+        &'a self,
+        host: &str,
+        path: &'a str,
+        reading: &str,
+        method: &Method,
+        fit: impl Fn(&Rc<RouteCondition>) -> Fit,
+    ) -> impl Iterator<Item = Reading<'a, T>> {
+        let possible = self.possible(host, reading, method, fit).into_iter();
+        possible.map(|candidate| match candidate.pattern.path.matches(path) {
+            true => Reading::Above(&candidate.route),
+            false => Reading::Beside,
+        })
     }
 
     /// Methods that routes take there, in the order of the routes: the usual ones if a route takes
     /// every method.
     #[must_use]
-    pub fn methods(&self, host: &str, path: &str) -> Vec<Method> {
+    pub fn methods(
+        &self,
+        host: &str,
+        path: &str,
+        fit: impl Fn(&Rc<RouteCondition>) -> Fit,
+    ) -> Vec<Method> {
         let mut methods = Vec::new();
-        for (pattern, _) in
-            self.entries.iter().filter(|(it, _)| it.host.matches(host) && it.path.matches(path))
-        {
+        let is_there = |Candidate { pattern, condition, .. }: &&Candidate<T>| {
+            pattern.host.matches(host)
+                && pattern.path.matches(path)
+                && condition.as_ref().is_none_or(|it| fit(it) != Fit::Fails)
+        };
+        for Candidate { pattern, .. } in self.candidates.iter().filter(is_there) {
             for method in if pattern.methods.is_empty() { &USUAL[..] } else { &pattern.methods } {
                 let head = (*method == Method::GET).then_some(Method::HEAD);
                 for method in [method.clone()].into_iter().chain(head) {
@@ -291,13 +414,16 @@ impl<T> RouteTable<T> {
 
     /// All routes in the order they are tried.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.entries.iter().map(|(_, route)| route)
+        self.candidates.iter().map(|candidate| &candidate.route)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::proxy::route::*;
+    use crate::{
+        http::condition::{ConditionField, ValueTest},
+        proxy::route::*,
+    };
 
     /// A path as nginx writes it, and `* .css` for an ending.
     fn pattern(host: &str, given: &str, methods: &[Method]) -> Pattern {
@@ -409,21 +535,97 @@ mod tests {
             (pattern("", "/private", &[]), "private"),
             (pattern("", "/private/open", &[]), "open"),
         ]);
-        let read = |path: &str, reading: &str| table.read("a", path, reading, &Method::GET);
-        assert_eq!(read("/private", "/%70rivate"), Reading::Above(&"all"));
-        assert_eq!(read("/private/open", "/private/x/../open"), Reading::Above(&"private"));
-        assert_eq!(read("/private", "/private/x/.."), Reading::Above(&"private"));
-        assert_eq!(read("/", "/private/.."), Reading::Beside);
-        assert_eq!(read("/private", "/private/open/.."), Reading::Beside);
+        let read = |path: &'static str, reading: &str| {
+            let fit = |_: &Rc<RouteCondition>| Fit::Holds;
+            table.readings("a", path, reading, &Method::GET, fit).collect::<Vec<_>>()
+        };
+        assert_eq!(read("/private", "/%70rivate"), [Reading::Above(&"all")]);
+        assert_eq!(read("/private/open", "/private/x/../open"), [Reading::Above(&"private")]);
+        assert_eq!(read("/private", "/private/x/.."), [Reading::Above(&"private")]);
+        assert_eq!(read("/", "/private/.."), [Reading::Beside]);
+        assert_eq!(read("/private", "/private/open/.."), [Reading::Beside]);
         let table = RouteTable::new(vec![
             (pattern("", "/a", &[]), ()),
             (pattern("", "/post", &[Method::POST]), ()),
         ]);
-        assert_eq!(
-            table.read("a", "/a", "/post", &Method::GET),
-            Reading::Nowhere,
-            "no route takes that method there"
-        );
+        let fit = |_: &Rc<RouteCondition>| Fit::Holds;
+        let read = table.readings("a", "/a", "/post", &Method::GET, fit);
+        assert_eq!(read.count(), 0, "no route takes that method there");
+    }
+
+    /// Routes with a condition on a header of their name, but for those without a name.
+    fn conditional(routes: &[(&str, &str, &'static str)]) -> RouteTable<&'static str> {
+        let candidate = |(path, field, route): &(&str, &str, &'static str)| {
+            let name = field.parse().ok();
+            let field = |name| ConditionField { name, tests: vec![ValueTest::Present] };
+            let of = |name| Condition { headers: vec![field(name)], ..Condition::default() };
+            let condition = name.map(|name| Rc::new(of(name).into()));
+            Candidate { pattern: pattern("", path, &[]), condition, route: *route }
+        };
+        RouteTable::of(routes.iter().map(candidate).collect())
+    }
+
+    /// Judges conditions by the names of their fields.
+    fn judged<'a>(
+        holds: &'a [&str],
+        in_doubt: &'a [&str],
+    ) -> impl Fn(&Rc<RouteCondition>) -> Fit + 'a {
+        |condition| match condition.fields[0].as_str() {
+            name if holds.contains(&name) => Fit::Holds,
+            name if in_doubt.contains(&name) => Fit::InDoubt,
+            _ => Fit::Fails,
+        }
+    }
+
+    #[test]
+    fn route_whose_condition_fails_is_passed_over() {
+        let table = conditional(&[
+            ("/", "", "all"),
+            ("/a", "x-one", "one"),
+            ("/a", "x-two", "two"),
+            ("/a/b", "x-deep", "deep"),
+            ("~ b$", "x-regex", "regex"),
+        ]);
+        for (path, holds, expected) in [
+            ("/a", &[][..], "all"),
+            ("/a", &["x-one"], "one"),
+            ("/a", &["x-two"], "two"),
+            ("/a", &["x-two", "x-one"], "one"),
+            ("/a/b", &["x-one"], "one"),
+            ("/a/b", &["x-one", "x-deep"], "deep"),
+            ("/a/b", &["x-one", "x-deep", "x-regex"], "regex"),
+        ] {
+            let found = table.entry("", path, &Method::GET, judged(holds, &[]));
+            assert_eq!(found.map(|it| it.route), Ok(expected), "{path} {holds:?}");
+            let possible = table.possible("", path, &Method::GET, judged(holds, &[]));
+            assert_eq!(possible.len(), 1, "{path} {holds:?}");
+        }
+        let alone = conditional(&[("/a", "x-one", "one")]);
+        let found = alone.entry("", "/a", &Method::GET, judged(&[], &[]));
+        assert_eq!(found.map(|it| it.route), Err(NoRoute::NotFound));
+    }
+
+    #[test]
+    fn condition_in_doubt_leaves_all_routes_behind_it_possible_to_the_first_certain_one() {
+        let table = conditional(&[
+            ("^~ /", "", "all"),
+            ("/a", "", "a"),
+            ("/a/b", "x-deep", "deep"),
+            ("/c", "x-deep", "c"),
+            ("~ z$", "", "regex"),
+            ("~ y$", "x-regex", "doubtful regex"),
+        ]);
+        let of = |path: &str, in_doubt: &[&str]| {
+            let possible = table.possible("", path, &Method::GET, judged(&[], in_doubt));
+            possible.iter().map(|candidate| candidate.route).collect::<Vec<_>>()
+        };
+        assert_eq!(of("/a/b", &["x-deep"]), ["deep", "a"]);
+        assert_eq!(of("/a/b/z", &["x-deep"]), ["regex"]);
+        assert_eq!(of("/c/z", &["x-deep"]), ["regex", "all"], "`/c` would yield, `/` would not");
+        assert_eq!(of("/c/z", &[]), ["all"]);
+        assert_eq!(of("/a/y", &["x-regex"]), ["doubtful regex", "a"]);
+        assert_eq!(of("/y", &["x-regex"]), ["all"]);
+        assert_eq!(of("/c/y", &["x-deep", "x-regex"]), ["doubtful regex", "c", "all"]);
     }
 
     #[test]
@@ -436,7 +638,7 @@ mod tests {
         ]);
         let of = |host, path| {
             table
-                .methods(host, path)
+                .methods(host, path, |_| Fit::Holds)
                 .iter()
                 .map(|method| method.to_string())
                 .collect::<Vec<_>>()

@@ -1,6 +1,6 @@
 //! Route of a request, and the responses that need none but know of the routes.
 
-use std::{borrow::Cow, rc::Rc, sync::Arc};
+use std::{borrow::Cow, cell::RefCell, net::IpAddr, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
@@ -8,21 +8,56 @@ use http_body_util::Full;
 
 use super::{
     Proxy, reply,
-    route::{NoRoute, PathMatching, Reading},
+    route::{NoRoute, PathMatching, Reading, RouteCondition},
     served_route::{Route, guards_as},
     stop::Stop,
 };
 use crate::{
     http::{
+        condition::Fit,
         error::{Error, Kind},
-        fields::last_hop,
+        fields::{hides_counted, last_hop, looks_counted},
+        header_list::HeaderList,
         known_name::KnownName,
         message::{RequestParts, Response},
         target::Target,
     },
-    limit::normal_form::{self, PathError},
+    limit::{
+        Subject,
+        normal_form::{self, PathError},
+    },
     log::record::Record,
 };
+
+/// Request as the choice of its route sees it.
+#[derive(Clone, Copy)]
+pub(super) struct RoutedRequest<'h, 't> {
+    /// Client address.
+    pub client: IpAddr,
+    /// Method in its normal form.
+    pub method: &'h Method,
+    /// Host, path and query.
+    pub target: &'t Target,
+    /// Header fields as received.
+    pub headers: &'h HeaderList,
+}
+
+impl<'h, 't> RoutedRequest<'h, 't> {
+    /// Request of this client.
+    pub fn of(
+        client: IpAddr,
+        method: &'h Method,
+        target: &'t Target,
+        headers: &'h HeaderList,
+    ) -> Self {
+        Self { client, method, target, headers }
+    }
+}
+
+/// Conditions of routes that were asked for a request, with their outcomes. Empty, without memory of
+/// its own, for a request that meets no route with a condition.
+#[derive(Default)]
+struct Outcomes(RefCell<Vec<(Rc<RouteCondition>, Fit)>>);
 
 impl Proxy {
     /// Responses that weir gives itself: `OPTIONS *`, and `Max-Forwards: 0` (RFC 9110, sections
@@ -40,7 +75,7 @@ impl Proxy {
         if !last {
             return Ok(None);
         }
-        let methods = self.routes.methods(&target.host, &self.path(target)?);
+        let methods = self.routes.methods(&target.host, &self.path(target)?, |_| Fit::Holds);
         let methods = method_list(methods.iter().filter(|method| *method != Method::TRACE));
         if head.method == Method::TRACE {
             return Err(Stop::MethodNotAllowed(methods));
@@ -53,38 +88,55 @@ impl Proxy {
     /// Returns the route of a request, which is recorded, and its path as keys see it.
     pub(super) fn route<'a>(
         &self,
-        method: &Method,
-        target: &'a Target,
+        request: RoutedRequest<'_, 'a>,
         record: &mut Record,
     ) -> Result<(Rc<Route>, Cow<'a, str>), Stop> {
+        let RoutedRequest { target, method, .. } = request;
         let (host, path) = (&*target.host, self.path(target)?);
-        let found = self.routes.entry(host, &path, method);
-        let (_, route) = found.map_err(|nearest| match nearest {
+        let outcomes = Outcomes::default();
+        let fit = |condition: &Rc<RouteCondition>| outcomes.of(condition, request);
+        let found = self.routes.entry(host, &path, method, fit);
+        outcomes.refuse_look_alikes(request)?;
+        let route = found.map(|candidate| &candidate.route).map_err(|nearest| match nearest {
             NoRoute::NotFound => {
                 Stop::Failed(Error::new(Kind::NoRoute, "no route matches this host and path"))
             }
             NoRoute::MethodNotAllowed => {
-                Stop::MethodNotAllowed(method_list(self.routes.methods(host, &path).iter()))
+                Stop::MethodNotAllowed(method_list(self.routes.methods(host, &path, fit).iter()))
             }
         })?;
         // Only a path that was not in its normal form has other readings.
-        if let Cow::Owned(normal) = &path {
+        if matches!(path, Cow::Owned(_)) {
             let mut readings =
                 normal_form::other_readings(target.path_and_query.path()).map_err(refused)?;
-            let strays = |reading: Cow<'_, str>| {
-                let same_path = || normal_form::path(&reading).is_ok_and(|form| form == *normal);
-                match self.routes.read(host, normal, &reading, method) {
-                    Reading::Above(other) => !guards_as(route, other, same_path),
-                    Reading::Beside => true,
-                    Reading::Nowhere => false,
-                }
-            };
-            if readings.any(strays) {
+            if readings.any(|reading| self.strays(route, request, &path, &reading, fit)) {
                 return Err(Error::new(Kind::HttpRequestError, "ambiguous path").into());
             }
         }
+        if outcomes.are_in_doubt() && self.strays(route, request, &path, &path, fit) {
+            let detail = "ambiguous field: its values choose different routes";
+            return Err(Error::new(Kind::HttpRequestError, detail).into());
+        }
         record.entry.route = Some(Arc::clone(&route.name));
         Ok((Rc::clone(route), path))
+    }
+
+    /// Returns true if a request in another reading could take a route that guards it otherwise than
+    /// the chosen one.
+    fn strays(
+        &self,
+        chosen: &Rc<Route>,
+        request: RoutedRequest<'_, '_>,
+        path: &str,
+        reading: &str,
+        fit: impl Fn(&Rc<RouteCondition>) -> Fit,
+    ) -> bool {
+        let same_path = || normal_form::path(reading).is_ok_and(|form| form == *path);
+        let host = &*request.target.host;
+        self.routes.readings(host, path, reading, request.method, fit).any(|other| match other {
+            Reading::Above(other) => !guards_as(chosen, other, same_path),
+            Reading::Beside => true,
+        })
     }
 
     /// Path of a request as routes and keys see it.
@@ -95,6 +147,44 @@ impl Proxy {
             PathMatching::Raw => Ok(Cow::Borrowed(received)),
             PathMatching::Normal => normal_form::path(received).map_err(refused),
         }
+    }
+}
+
+impl Outcomes {
+    /// Outcome of a condition. It is found once: a path with many readings asks for it again.
+    #[cold]
+    #[inline(never)]
+    fn of(&self, condition: &Rc<RouteCondition>, request: RoutedRequest<'_, '_>) -> Fit {
+        let mut known = self.0.borrow_mut();
+        if let Some((_, fit)) = known.iter().find(|(known, _)| Rc::ptr_eq(known, condition)) {
+            return *fit;
+        }
+        let query = request.target.path_and_query.query();
+        let of_client = Subject::of(request.client, request.method, request.headers);
+        let subject = Subject { host: &request.target.host, query, ..of_client };
+        let fit = condition.condition.fit(&subject);
+        known.push((Rc::clone(condition), fit));
+        fit
+    }
+
+    /// Refuses a request with a field that looks to its endpoint like one that chose the route, or
+    /// that `Connection` hides from the endpoint.
+    fn refuse_look_alikes(&self, request: RoutedRequest<'_, '_>) -> Result<(), Error> {
+        for (condition, _) in &*self.0.borrow() {
+            if looks_counted(request.headers, &condition.fields) {
+                let detail = "a header's name resembles one that chooses the route";
+                return Err(Error::new(Kind::HttpRequestError, detail));
+            }
+            if hides_counted(request.headers, &condition.fields) {
+                let detail = "`Connection` names a header that chooses the route";
+                return Err(Error::new(Kind::HttpRequestError, detail));
+            }
+        }
+        Ok(())
+    }
+
+    fn are_in_doubt(&self) -> bool {
+        self.0.borrow().iter().any(|(_, fit)| *fit == Fit::InDoubt)
     }
 }
 

@@ -253,6 +253,36 @@ fn networks_come_from_a_file_beside_the_configuration() {
     assert!(again(&changed).expect_err("a pipe").ends_with("is not a regular file"));
 }
 
+/// Conditions of routes come before those of their rules, in each route.
+#[test]
+fn networks_of_conditions_are_read_again_each_for_its_own() {
+    let (folder, loaded) = loaded_of(
+        &[
+            (
+                "weir.yaml",
+                "listeners: [ ':1' ]\nzones: { z: { key: client_ip, rate: 1r/s } }\nroutes:\n\
+                 - { path: /, upstream: 'http://a:1', match: { clients: [ '@file:a.txt' ] } }\n\
+                 - path: /\n  upstream: 'http://a:1'\n  match: { clients: [ '@file:b.txt' ] }\n  \
+                   limits: [ { zone: z, burst: 9, when: { clients: [ '@file:c.txt' ] } } ]\n",
+            ),
+            ("a.txt", "10.0.0.0/8"),
+            ("b.txt", "10.1.0.0/16"),
+            ("c.txt", "10.2.0.0/16"),
+        ],
+        &[],
+    );
+    let config = loaded.unwrap_or_else(|problems| panic!("{problems}")).config;
+    for (name, network) in [("a", "192.0.2.1"), ("b", "192.0.2.2"), ("c", "192.0.2.3")] {
+        fs::write(folder.path().join(name).with_extension("txt"), network).expect("a file");
+    }
+    let again = config.with_networks_read_again().expect("good files").expect("other networks");
+    let routes = &again.routes;
+    let rule = routes[1].limits[0].scope.as_ref().and_then(|scope| scope.when.as_ref());
+    let conditions = [routes[0].condition.as_ref(), routes[1].condition.as_ref(), rule];
+    let clients = conditions.map(|it| it.expect("a condition").clients[0].to_string());
+    assert_eq!(clients, ["192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32"]);
+}
+
 /// A pipe that no program writes to would hold up the start, and a reload, for ever.
 #[test]
 fn body_file_that_is_a_pipe_is_an_error() {
@@ -807,6 +837,22 @@ fn every_key_is_documented_and_nothing_else() {
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
     let documented: BTreeSet<String> = rows.map(|(key, _)| key.to_owned()).collect();
     assert_eq!(known, documented);
+}
+
+/// A folder of its own with these files, the first of which is loaded.
+fn loaded_of(
+    files: &[(&str, &str)],
+    sets: &[&str],
+) -> (tempfile::TempDir, Result<Loaded, Problems>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(&path, text).expect("a file");
+    }
+    let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+    let loaded = load(&folder.path().join(files[0].0), &sets);
+    (folder, loaded)
 }
 
 fn judged_calmly(text: &str) {

@@ -394,6 +394,32 @@ async fn blue_green() {
     }
 }
 
+/// The next release gets who asks for it and the office, with a limit for those too.
+#[tokio::test(start_paused = true)]
+async fn canary() {
+    on_edge_of(example("canary"), |edge| async move {
+        for (name, last) in [("current", 2), ("next", 3)] {
+            let mut names = edge.world.names.lock().expect("no panic");
+            names.insert(name.to_owned(), vec![address(last)]);
+        }
+        for (from, field, last) in [
+            ("198.51.100.1", "x-a: 1", 2),
+            ("198.51.100.1", "cookie: canary=always", 3),
+            ("198.51.100.1", "cookie: canary=never", 2),
+            ("192.0.2.7", "x-a: 1", 3),
+        ] {
+            let fields = ["host: a", field];
+            assert_eq!(status(&ask(&edge, from, "GET /", &fields).await), 200);
+            let seen = edge.seen.borrow().last().expect("a request").address.ip();
+            assert_eq!(seen, address(last).ip(), "{from} {field}");
+        }
+        let next = ["host: a", "cookie: canary=always"];
+        let counted = at_once(&edge, 22, "203.0.113.1", "GET /", &next).await;
+        assert_eq!(counted, [(200, 21), (503, 1)]);
+    })
+    .await;
+}
+
 /// Requests wait while no container of the service accepts connections, here for ten seconds.
 async fn service_is_replaced(config: Config) {
     on_edge_of(config, |edge| async move {

@@ -61,6 +61,7 @@ mod regression;
 mod response_limits;
 mod retries;
 mod rewrite;
+mod route_match;
 mod routes;
 mod silent_close;
 mod spellings;

@@ -204,7 +204,9 @@ fn guesses(config: &Config, root: Location<'_>, problems: &mut Problems) {
 
 fn limits(config: &Config, root: Location<'_>, problems: &mut Problems) {
     for (index, route) in config.routes.iter().enumerate() {
-        let spot = root.key("routes").item(index).key("limits");
+        let spot = root.key("routes").item(index);
+        route.condition.iter().for_each(|own| claims(own, spot.key("match"), problems));
+        let spot = spot.key("limits");
         // Below `/api` a client decides itself when it calls. A browser loads a page's parts
         // together.
         let is_page =
@@ -252,14 +254,17 @@ fn scope(scope: &RuleScope, spot: Location<'_>, problems: &mut Problems) {
         problems.warn(spot.key("unless").span, message, hint);
     }
     for (key, condition) in [("when", &scope.when), ("unless", &scope.unless)] {
-        for field in condition.iter().flat_map(|condition| &condition.headers) {
-            let name = field.name.as_str();
-            if NAMES_THE_CLIENT.contains(&name) {
-                let message = format!("any client can send any value there: `{name}`");
-                let hint = "use `clients`, and name the proxies in `client_ip.trusted_proxies`";
-                let spot = spot.key(key).key("headers").name(name);
-                problems.warn(spot.span, message, hint);
-            }
+        condition.iter().for_each(|condition| claims(condition, spot.key(key), problems));
+    }
+}
+
+/// Warns about a condition on a field that names the client.
+fn claims(condition: &Condition, spot: Location<'_>, problems: &mut Problems) {
+    for name in condition.headers.iter().map(|field| field.name.as_str()) {
+        if NAMES_THE_CLIENT.contains(&name) {
+            let message = format!("any client can send any value there: `{name}`");
+            let hint = "use `clients`, and name the proxies in `client_ip.trusted_proxies`";
+            problems.warn(spot.key("headers").name(name).span, message, hint);
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use super::is_at_will;
 use crate::{
     config::{
         problem::Problems,
@@ -39,6 +40,11 @@ impl Entry<'_> {
         }
     }
 
+    /// Returns true if it takes whatever request its pattern takes, or all that `other` takes.
+    fn is_general_to(&self, other: &Self) -> bool {
+        self.route.condition.is_none() || self.route.condition == other.route.condition
+    }
+
     /// Returns true if not every client may pass.
     fn has_conditions(&self) -> bool {
         let route = self.route;
@@ -69,6 +75,7 @@ pub fn lint(config: &Config, root: Location<'_>, problems: &mut Problems) {
             shadowed_methods(entry, &order[..place]),
             expression_before(entry, &order),
             slash_apart(entry, &order),
+            condition_before(entry, &order),
         ];
         for (kind, found) in found.into_iter().enumerate() {
             // Once for a route: its other patterns are nearly always in the same case.
@@ -93,7 +100,9 @@ fn unreachable_routes(
 ) {
     let mut taken = vec![Vec::new(); config.routes.len()];
     for (place, entry) in order.iter().enumerate() {
-        let takes = |earlier: &&Entry<'_>| earlier.pattern.covers(entry.pattern);
+        let takes = |earlier: &&Entry<'_>| {
+            earlier.pattern.covers(entry.pattern) && earlier.is_general_to(entry)
+        };
         taken[entry.index].extend(order[..place].iter().find(takes).map(|first| (entry, first)));
     }
     for (index, taken) in taken.iter().enumerate() {
@@ -133,7 +142,9 @@ fn shadowed_limits(
                 methods: other.pattern.methods.clone(),
                 ..limited.pattern.clone()
             };
-            other.pattern.covers(&wanted) && share_a_method(other.pattern, limited.pattern)
+            other.pattern.covers(&wanted)
+                && other.is_general_to(limited)
+                && share_a_method(other.pattern, limited.pattern)
         };
         let taker = order.iter().find(takes)?;
         let what = taker.lacks(limited).filter(|_| is_shadowed(limited, host, taker))?;
@@ -167,6 +178,7 @@ fn shadowed_methods(limited: &Entry<'_>, earlier: &[Entry<'_>]) -> Option<Warnin
         let takes = |method: &&http::Method| {
             let methods = vec![(**method).clone()];
             taker.pattern.covers(&Pattern { methods, ..limited.pattern.clone() })
+                && taker.is_general_to(limited)
         };
         let method = limited.pattern.methods.iter().find(takes)?;
         // A route that takes all of them is reported elsewhere.
@@ -190,13 +202,9 @@ fn expression_before(limited: &Entry<'_>, order: &[Entry<'_>]) -> Option<Warning
         return None;
     }
     let taker = order.iter().find(|taker| {
-        let reaches = match &taker.pattern.path {
-            PathPattern::Suffix(_) => true,
-            PathPattern::Regex(regex) => may_match_below(regex.as_str(), prefix),
-            PathPattern::Prefix(_) | PathPattern::Exact(_) => false,
-        };
         let (own, other) = (&limited.pattern.host, &taker.pattern.host);
-        reaches
+        taker.is_general_to(limited)
+            && may_match_some(&taker.pattern.path, prefix)
             && (own == other || *own == HostPattern::Any)
             && share_a_method(taker.pattern, limited.pattern)
             && taker.lacks(limited).is_some()
@@ -208,6 +216,50 @@ fn expression_before(limited: &Entry<'_>, order: &[Entry<'_>]) -> Option<Warning
     let hint = format!(
         "entry {index} of `routes`, counted from 0, comes first; repeat the {what} there, or write \
         `over_regex: true` here"
+    );
+    Some((message, hint))
+}
+
+/// Returns true if an expression or an ending may match a path below the prefix.
+fn may_match_some(path: &PathPattern, prefix: &str) -> bool {
+    match path {
+        PathPattern::Suffix(_) => true,
+        PathPattern::Regex(regex) => may_match_below(regex.as_str(), prefix),
+        PathPattern::Prefix(_) | PathPattern::Exact(_) => false,
+    }
+}
+
+/// A route with a condition that any client can fulfil takes requests of a limited route of the same
+/// paths, or of all paths that it matches.
+fn condition_before(limited: &Entry<'_>, order: &[Entry<'_>]) -> Option<Warning> {
+    let place = order.iter().position(|entry| std::ptr::eq(entry.pattern, limited.pattern))?;
+    let taker = order[..place].iter().find(|taker| {
+        let (own, other) = (&limited.pattern.host, &taker.pattern.host);
+        let host = if *own == HostPattern::Any { other } else { own };
+        let wanted = Pattern {
+            host: host.clone(),
+            methods: taker.pattern.methods.clone(),
+            ..limited.pattern.clone()
+        };
+        let is_expression = || match &limited.pattern.path {
+            PathPattern::Prefix(prefix) if !limited.pattern.over_regex => {
+                (own == other || *own == HostPattern::Any)
+                    && may_match_some(&taker.pattern.path, prefix)
+            }
+            _ => false,
+        };
+        taker.index != limited.index
+            && !taker.is_general_to(limited)
+            && taker.route.condition.as_ref().is_some_and(is_at_will)
+            && share_a_method(taker.pattern, limited.pattern)
+            && (taker.pattern.covers(&wanted) || is_expression())
+            && taker.lacks(limited).is_some()
+    })?;
+    let (index, what) = (taker.index, taker.lacks(limited)?);
+    let message = format!("any client can avoid the {what} of this route");
+    let hint = format!(
+        "it fulfils `match` of entry {index} of `routes`, counted from 0; repeat the {what} there, \
+         or add `clients` to that condition"
     );
     Some((message, hint))
 }
@@ -235,7 +287,9 @@ fn slash_apart(limited: &Entry<'_>, order: &[Entry<'_>]) -> Option<Warning> {
         None => format!("{path}/"),
     };
     let of_other = Pattern { path: PathPattern::Exact(other.clone()), ..limited.pattern.clone() };
-    let taker = order.iter().find(|taker| taker.pattern.covers(&of_other))?;
+    let takes =
+        |taker: &&Entry<'_>| taker.pattern.covers(&of_other) && taker.is_general_to(limited);
+    let taker = order.iter().find(takes)?;
     let (index, path) = (taker.index, path.trim_end_matches('/'));
     let what = taker.lacks(limited)?;
     Some((

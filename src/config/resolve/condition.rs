@@ -26,8 +26,27 @@ pub fn scope(
     (scope != RuleScope::default()).then_some(scope)
 }
 
+/// Resolves the condition of a route.
+pub fn of_route(
+    judge: &mut Collector<'_>,
+    spot: Location<'_>,
+    spec: Option<&ConditionSpec>,
+) -> Option<Condition> {
+    let (spot, spec) = (spot.key("match"), spec?);
+    if !spec.methods.is_empty() {
+        let hint = "write `methods` on the route, so that other methods get 405";
+        judge.refuse(spot.name("methods"), hinted("`match` takes no `methods`", hint));
+    }
+    if *spec == ConditionSpec::default() {
+        let hint = "give one of `clients`, `headers`, `cookies` and `query`";
+        judge.refuse(spot, hinted("this condition holds for every request", hint));
+        return None;
+    }
+    Some(condition(judge, spot, spec))
+}
+
 /// Resolves one condition.
-pub fn condition(judge: &mut Collector<'_>, spot: Location<'_>, spec: &ConditionSpec) -> Condition {
+fn condition(judge: &mut Collector<'_>, spot: Location<'_>, spec: &ConditionSpec) -> Condition {
     if *spec == ConditionSpec::default() {
         let hint = "give one of `clients`, `methods`, `headers`, `cookies` and `query`";
         judge.refuse(spot, hinted("this condition holds for every request", hint));

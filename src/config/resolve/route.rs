@@ -41,6 +41,7 @@ pub fn route(
         name,
         rewrite: rewrite::rewrite(judge, spot.key("rewrite"), route, &patterns, matching),
         patterns,
+        condition: condition::of_route(judge, spot, route.condition.as_ref()),
         action: action::action(judge, names, spot, route),
         limits: limits(judge, names, spot.key("limits"), &route.limits),
         concurrency: concurrency::rules(judge, names, spot.key("concurrency"), &route.concurrency),

@@ -55,6 +55,11 @@ pub struct RouteSpec {
     /// `limit_except`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub methods: Option<Vec<String>>,
+    /// Further condition on requests, by `clients`, `headers`, `cookies` and `query`. Where it fails,
+    /// the next route is tried: another one of the same host and path in the order of the file, then
+    /// a less specific one.
+    #[serde(rename = "match", default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<ConditionSpec>,
     /// Action: requests are forwarded to the upstream of this name, or to `http://host:port`. A route
     /// has exactly one action: `upstream`, `redirect`, `respond`, `files` or `close` (nginx: `proxy_pass`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,11 +109,14 @@ pub struct RouteSpec {
 }
 
 impl RouteSpec {
-    /// Conditions of the rules: of each, `when` comes first, and `limits` before `concurrency`.
+    /// Conditions: `match`, then those of the rules. Of each rule `when` comes first, and `limits`
+    /// before `concurrency`.
     pub fn conditions(&self) -> impl Iterator<Item = &ConditionSpec> {
         let limits = self.limits.iter().map(|rule| (&rule.when, &rule.unless));
         let concurrency = self.concurrency.iter().map(|rule| (&rule.when, &rule.unless));
-        limits.chain(concurrency).flat_map(|(when, unless)| when.iter().chain(unless))
+        let of_rules = limits.chain(concurrency);
+        let of_rules = of_rules.flat_map(|(when, unless)| when.iter().chain(unless));
+        self.condition.iter().chain(of_rules)
     }
 }
 

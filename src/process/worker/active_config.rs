@@ -20,7 +20,7 @@ use crate::{
         forward_auth::{ForwardAuth, VerdictMemory},
         guard::{Authenticator, Guard},
         reject::Reject,
-        route::RouteTable,
+        route::{Candidate, RouteTable},
         served_route::{Route, counted_by},
     },
     runtime::{coarse_timer::CoarseTimer, release_timer::ReleaseTimer},
@@ -127,14 +127,18 @@ impl ActiveConfig {
             let wrong = |source| BuildError::Files { route: Arc::clone(&route.name), source };
             let guard = Guard::of(route.access.clone(), users(index, route));
             let built = Rc::new(served(route, gate, concurrency, guard, action.map_err(wrong)?));
-            routes
-                .extend(route.patterns.iter().map(|pattern| (pattern.clone(), Rc::clone(&built))));
+            let condition = route.condition.clone().map(|condition| Rc::new(condition.into()));
+            routes.extend(route.patterns.iter().map(|pattern| Candidate {
+                pattern: pattern.clone(),
+                condition: condition.clone(),
+                route: Rc::clone(&built),
+            }));
         }
         let proxy = Proxy {
             clock: shared.clock,
             trust: config.client_ip.clone(),
             claim: further_claim(config.client_ip.header.name()).map(Rc::new),
-            routes: RouteTable::new(routes),
+            routes: RouteTable::of(routes),
             path_matching: config.path_matching,
             queue: Arc::clone(&shared.queue),
             releases: Rc::clone(releases),

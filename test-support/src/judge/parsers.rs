@@ -2,12 +2,14 @@
 //! runs them over what was kept.
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     path::Path,
+    rc::Rc,
 };
 
 use bytes::BytesMut;
-use http::{HeaderMap, HeaderValue, Method, Request, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use weir::{
     compress::{
         media::is_compressible,
@@ -16,6 +18,7 @@ use weir::{
     config::{self, interpolate::Outside},
     downstream::proxy_protocol::{self, ProxiedPeer},
     http::{
+        condition::{Condition, ConditionField, Fit, ValueTest},
         framing::{HeaderLimits, body::Piece, response},
         header_list::HeaderList,
         target::{LastHost, Target},
@@ -25,7 +28,9 @@ use weir::{
         client_ip::{Forwarding, Trust},
         normal_form,
     },
-    proxy::route::{HostPattern, NoRoute, PathPattern, Pattern, Reading, RouteTable},
+    proxy::route::{
+        Candidate, HostPattern, NoRoute, PathPattern, Pattern, Reading, RouteCondition, RouteTable,
+    },
     runtime::expression::Expression,
 };
 
@@ -296,7 +301,11 @@ pub fn path_form(bytes: &[u8]) {
         ["/", "/a", "/a/b", "/c"].iter().map(|path| (prefix(path), *path)).collect(),
     );
     let route = table.find("", &form, &Method::GET).expect("`/` takes everything");
-    let strays = |reading: &str| table.read("", &form, reading, &Method::GET) == Reading::Beside;
+    let strays = |reading: &str| {
+        let mut readings =
+            table.readings("", &form, reading, &Method::GET, |_: &Rc<RouteCondition>| Fit::Holds);
+        readings.any(|reading| reading == Reading::Beside)
+    };
     let is_taken =
         normal_form::other_readings(path).is_ok_and(|mut all| !all.any(|reading| strays(&reading)));
     if is_taken {
@@ -371,37 +380,106 @@ fn by_segments(octets: &[u8]) -> Option<Vec<u8>> {
     (!octets.contains(&0)).then(|| [b"/", &*kept.join(&b'/'), end].concat())
 }
 
-/// Routes, a line each (`*.a.test /x GET,PUT`, `- =/x -`, `- ~x+$ -`, `- $.css -`, `- ^/x -`), and a request on the last line: it takes
-/// the route a look at all of them finds, and no route that covers it would have been passed over.
+/// Routes, a line each (`*.a.test /x GET,PUT`, `- =/x -`, `- ~x+$ -`, `- $.css -`, `- ^/x -`), with a
+/// condition as a fourth word (`+` holds, `!` fails, `?` is in doubt), and a request on the last line:
+/// it takes the route a look at all of them finds, no route that covers it would have been passed
+/// over, and the routes that are possible are those of each way to settle the doubts.
 pub fn routes(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     let lines: Vec<Vec<&str>> =
         text.lines().take(40).map(|line| line.split(' ').collect()).collect();
-    let Some(([host, path, method], patterns)) =
+    let Some(([host, path, method], routes)) =
         lines.split_last().map(|(last, rest)| (&last[..], rest))
     else {
         return;
     };
+    // A target without a path has no route to find.
     let Ok(method) = method.parse::<Method>() else { return };
-    let patterns: Vec<Pattern> = patterns.iter().filter_map(|words| pattern(words)).collect();
+    if !path.starts_with('/') {
+        return;
+    }
+    let routes: Vec<(Pattern, Fit)> = routes.iter().filter_map(|words| route(words)).collect();
     let asked = [&method, if method == Method::HEAD { &Method::GET } else { &method }];
-    let accepts_upgrade = |pattern: &Pattern| {
+    let has_method = |pattern: &Pattern| {
         pattern.methods.is_empty() || asked.iter().any(|method| pattern.methods.contains(method))
     };
-    let fitting: Vec<(usize, &Pattern)> =
-        patterns.iter().enumerate().filter(|(_, pattern)| fits(pattern, host, path)).collect();
-    let nearest = if fitting.is_empty() { NoRoute::NotFound } else { NoRoute::MethodNotAllowed };
-    let taking: Vec<_> =
-        fitting.into_iter().filter(|(_, pattern)| accepts_upgrade(pattern)).collect();
-    let best = best(&taking);
-    let table = RouteTable::new(patterns.iter().cloned().zip(0..).collect());
-    assert_eq!(table.find(host, path, &method), best.as_ref().ok_or(nearest), "{text}");
-    let takes = |pattern: &Pattern| accepts_upgrade(pattern) && fits(pattern, host, path);
-    for narrow in patterns.iter().filter(|pattern| takes(pattern)) {
-        for wide in patterns.iter().filter(|wide| wide.covers(narrow)) {
+    let chosen = |holds: &dyn Fn(usize, Fit) -> bool| {
+        let routes = routes.iter().enumerate();
+        let fitting = routes
+            .filter(|(index, (pattern, fit))| fits(pattern, host, path) && holds(*index, *fit));
+        let fitting: Vec<_> = fitting.map(|(index, (pattern, _))| (index, pattern)).collect();
+        let none = if fitting.is_empty() { NoRoute::NotFound } else { NoRoute::MethodNotAllowed };
+        let taking: Vec<_> =
+            fitting.into_iter().filter(|(_, pattern)| has_method(pattern)).collect();
+        best(&taking).ok_or(none)
+    };
+    let table = table_of(&routes);
+    let found = table.entry(host, path, &method, judged);
+    let expected = chosen(&|_, fit| fit != Fit::Fails);
+    assert_eq!(found.map(|candidate| candidate.route), expected, "{text}");
+    let takes = |pattern: &Pattern| has_method(pattern) && fits(pattern, host, path);
+    for (narrow, _) in routes.iter().filter(|(pattern, _)| takes(pattern)) {
+        for (wide, _) in routes.iter().filter(|(wide, _)| wide.covers(narrow)) {
             assert!(takes(wide), "{wide:?} does not cover {narrow:?} at {host}{path}");
         }
     }
+    let doubts =
+        |(index, (_, fit)): (usize, &(Pattern, Fit))| (*fit == Fit::InDoubt).then_some(index);
+    let doubts: Vec<usize> = routes.iter().enumerate().filter_map(doubts).collect();
+    if doubts.len() > MOST_DOUBTS {
+        return;
+    }
+    let settled = (0..1_u32 << doubts.len()).filter_map(|bits| {
+        let is_set = |index| {
+            doubts.iter().position(|doubt| *doubt == index).is_some_and(|bit| bits >> bit & 1 == 1)
+        };
+        chosen(&|index, fit| fit == Fit::Holds || fit == Fit::InDoubt && is_set(index)).ok()
+    });
+    let possible = table.possible(host, path, &method, judged).into_iter();
+    let possible: BTreeSet<usize> = possible.map(|candidate| candidate.route).collect();
+    assert_eq!(possible, settled.collect(), "{text}");
+}
+
+/// Doubts of which each way to settle them is tried.
+const MOST_DOUBTS: usize = 6;
+
+/// Outcome of a condition of [`table_of`], by the name of its field.
+fn judged(condition: &Rc<RouteCondition>) -> Fit {
+    match condition.fields[0].as_str() {
+        "holds" => Fit::Holds,
+        "in-doubt" => Fit::InDoubt,
+        _ => Fit::Fails,
+    }
+}
+
+/// Routes whose conditions have these outcomes; one that holds is left out.
+fn table_of(routes: &[(Pattern, Fit)]) -> RouteTable<usize> {
+    let condition = |fit: &Fit| {
+        let name = HeaderName::from_static(match fit {
+            Fit::Holds => "holds",
+            Fit::InDoubt => "in-doubt",
+            Fit::Fails => "fails",
+        });
+        let headers = vec![ConditionField { name, tests: vec![ValueTest::Present] }];
+        Rc::new(Condition { headers, ..Condition::default() }.into())
+    };
+    let candidates = routes.iter().enumerate().map(|(route, (pattern, fit))| Candidate {
+        pattern: pattern.clone(),
+        condition: Some(condition(fit)).filter(|_| *fit != Fit::Holds || route % 2 == 0),
+        route,
+    });
+    RouteTable::of(candidates.collect())
+}
+
+/// Pattern of a line, and the outcome of its condition.
+fn route(words: &[&str]) -> Option<(Pattern, Fit)> {
+    let (words, fit) = match words {
+        [words @ .., "!"] => (words, Fit::Fails),
+        [words @ .., "?"] => (words, Fit::InDoubt),
+        [words @ .., "+"] => (words, Fit::Holds),
+        words => (words, Fit::Holds),
+    };
+    pattern(words).map(|pattern| (pattern, fit))
 }
 
 fn pattern(words: &[&str]) -> Option<Pattern> {
