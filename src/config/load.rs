@@ -182,6 +182,7 @@ fn judge(
         }
         None => Node { span: Span::default(), value: Value::Map(Vec::new()) },
     };
+    tree.remove_extensions();
     // Before the fill, so that `--set` may use `${NAME}` as the file does.
     for (index, argument) in sets.iter().enumerate() {
         set::apply(&mut tree, index + 1, argument, problems);

@@ -99,8 +99,12 @@ impl Problems {
         self.push(Problem::new(Severity::Warning, span, message.into(), hint.into()));
     }
 
-    /// Counts a problem, and keeps it if there is room: an error displaces a warning.
+    /// Counts a problem, and keeps it if there is room: an error displaces a warning. The same one
+    /// again is nothing new: a text that several aliases or routes use is judged for each of them.
     pub fn push(&mut self, problem: Problem) {
+        if self.list.contains(&problem) {
+            return;
+        }
         let is_error = problem.severity == Severity::Error;
         *if is_error { &mut self.errors } else { &mut self.warnings } += 1;
         if self.list.len() < MAX_PROBLEMS {

@@ -68,7 +68,12 @@ fn child<'a>(node: &'a mut Node, step: &str, span: Span) -> Result<&'a mut Node,
             let index = entries.iter().position(|entry| entry.key == step).unwrap_or_else(|| {
                 // An empty map, so that the next step can add its key. The last step replaces it.
                 let node = Node { span, value: Value::Map(Vec::new()) };
-                entries.push(MappingEntry { key: step.to_owned(), key_span: span, node });
+                entries.push(MappingEntry {
+                    key: step.to_owned(),
+                    key_span: span,
+                    node,
+                    is_inherited: false,
+                });
                 entries.len() - 1
             });
             Ok(&mut entries[index].node)

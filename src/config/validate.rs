@@ -124,7 +124,8 @@ impl Checker<'_> {
             // Without a stand-in the whole map cannot be decoded, and is removed by the caller.
             let Some(value) = stand_in(&field.shape) else { return false };
             let node = Node { span: place.span, value };
-            entries.push(MappingEntry { key: field.name.clone(), key_span: place.span, node });
+            let (key, key_span) = (field.name.clone(), place.span);
+            entries.push(MappingEntry { key, key_span, node, is_inherited: false });
         }
         true
     }

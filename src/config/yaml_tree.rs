@@ -1,7 +1,8 @@
 //! YAML text as a tree in which every key and value has its place.
 //!
-//! Guarantee: no key occurs twice in a map, there are no references (anchors, aliases or tags), and
-//! nesting is bounded.
+//! Guarantees: no key occurs twice in a map, and nesting is bounded. An alias is replaced by what its
+//! anchor names, and `<<` by the entries of its maps, of at most [`MAX_COPIED`] values in all, so that
+//! a small text cannot become a huge tree. There are no tags.
 
 use std::collections::HashMap;
 
@@ -11,6 +12,12 @@ use super::problem::{Problem, Problems, Severity, Span};
 
 /// Limit on the nesting of lists and maps; weir's format needs five levels.
 const MAX_DEPTH: usize = 32;
+
+/// Limit on the values that are copied for anchors and aliases. Ten aliases of ten aliases, ten levels
+/// deep, are ten billion values in a text of a few lines.
+pub const MAX_COPIED: usize = 65_536;
+/// Key under which maps stand whose entries are taken over (YAML 1.1, merge key).
+const MERGE: &str = "<<";
 
 /// Value with its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,9 +64,38 @@ pub struct MappingEntry {
     pub key_span: Span,
     /// Value of the key.
     pub node: Node,
+    /// True if it stands in the defaults of routes, and not in the route itself.
+    pub is_inherited: bool,
 }
 
 impl Node {
+    /// Number of its values, itself included.
+    fn size(&self) -> usize {
+        1 + match &self.value {
+            Value::Scalar(_) => 0,
+            Value::List(items) => items.iter().map(Self::size).sum(),
+            Value::Map(entries) => entries.iter().map(|entry| entry.node.size()).sum(),
+        }
+    }
+
+    /// Levels of lists and maps below it.
+    fn height(&self) -> usize {
+        match &self.value {
+            Value::Scalar(_) => 0,
+            Value::List(items) => items.iter().map(|item| item.height() + 1).max().unwrap_or(0),
+            Value::Map(entries) => {
+                entries.iter().map(|entry| entry.node.height() + 1).max().unwrap_or(0)
+            }
+        }
+    }
+
+    /// Removes keys that begin with `x-`: they are there for their anchors.
+    pub fn remove_extensions(&mut self) {
+        if let Value::Map(entries) = &mut self.value {
+            entries.retain(|entry| !entry.key.starts_with("x-"));
+        }
+    }
+
     /// Value of a key, if this is a map with it.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&MappingEntry> {
@@ -145,7 +181,8 @@ pub fn read(source: usize, text: &str, offset: usize, problems: &mut Problems) -
     // Collected once: searching a character from the start each time would be quadratic.
     let positions = text.char_indices().map(|(position, _)| position).chain([text.len()]).collect();
     let parser = Parser::new_from_str(text);
-    let mut reader = Reader { parser, source, text, offset, positions, problems };
+    let (anchors, copied) = (HashMap::new(), 0);
+    let mut reader = Reader { parser, source, text, offset, positions, problems, anchors, copied };
     match reader.document() {
         Ok(node) => node,
         Err(stop) => {
@@ -165,14 +202,18 @@ struct Reader<'a> {
     /// Byte offset of each character: the parser counts characters.
     positions: Vec<usize>,
     problems: &'a mut Problems,
+    /// Values by the number of their anchor.
+    anchors: HashMap<usize, Node>,
+    /// Number of copied values.
+    copied: usize,
 }
 
 /// Reason why reading ended early.
 enum Stop {
     /// The text is not YAML.
     Syntax(ScanError),
-    /// It is nested too deeply, which was reported.
-    Deep,
+    /// It is nested too deeply or has too many copies, which was reported.
+    Reported,
 }
 
 impl From<ScanError> for Stop {
@@ -207,17 +248,17 @@ impl<'a> Reader<'a> {
         self.parser.next_event().transpose()
     }
 
-    /// Reads the node that an event starts; `None` for an alias, which is reported.
+    /// Reads the node that an event starts; `None` for an alias of nothing, which is reported.
     fn node(&mut self, event: Event<'a>, marks: Marks, depth: usize) -> Result<Option<Node>, Stop> {
         let span = self.span(marks);
         // The reader recurses: a deeply nested file would overflow its stack.
         if depth > MAX_DEPTH {
-            self.problems.error(span, format!("nested more than {MAX_DEPTH} levels deep"), "");
-            return Err(Stop::Deep);
+            return Err(self.too_deep(span));
         }
         // Reported, and reading goes on, so that one run finds the other problems too.
-        self.refuse_references(&event, span);
+        let anchor = self.anchor_of(&event, span);
         let value = match event {
+            Event::Alias(anchor) => return self.alias(anchor, span, depth),
             Event::Scalar(text, style, ..) => {
                 let plain = style == ScalarStyle::Plain;
                 Value::Scalar(Scalar { text: text.into_owned(), plain, ..Scalar::default() })
@@ -233,7 +274,43 @@ impl<'a> Reader<'a> {
             }
             _ => None,
         };
-        Ok(Some(Node { span: first_key.unwrap_or(span), value }))
+        let node = Node { span: first_key.unwrap_or(span), value };
+        if let Some(anchor) = anchor {
+            self.count_copies(&node, span)?;
+            self.anchors.insert(anchor, node.clone());
+        }
+        Ok(Some(node))
+    }
+
+    /// Value that an alias stands for. Problems with the value as a whole are at the alias, those
+    /// within it at their text.
+    fn alias(&mut self, anchor: usize, span: Span, depth: usize) -> Result<Option<Node>, Stop> {
+        let Some(node) = self.anchors.get(&anchor).cloned() else {
+            let hint = "write the value out where it is used";
+            self.problems.error(span, "this alias stands within its own anchor", hint);
+            return Ok(None);
+        };
+        if depth + node.height() > MAX_DEPTH {
+            return Err(self.too_deep(span));
+        }
+        self.count_copies(&node, span)?;
+        Ok(Some(Node { span, ..node }))
+    }
+
+    /// Counts a copy of a node.
+    fn count_copies(&mut self, node: &Node, span: Span) -> Result<(), Stop> {
+        self.copied += node.size();
+        if self.copied <= MAX_COPIED {
+            return Ok(());
+        }
+        let message = format!("anchors and aliases stand for more than {MAX_COPIED} values");
+        self.problems.error(span, message, "write fewer aliases of large values");
+        Err(Stop::Reported)
+    }
+
+    fn too_deep(&mut self, span: Span) -> Stop {
+        self.problems.error(span, format!("nested more than {MAX_DEPTH} levels deep"), "");
+        Stop::Reported
     }
 
     fn list(&mut self, depth: usize) -> Result<Vec<Node>, Stop> {
@@ -249,6 +326,7 @@ impl<'a> Reader<'a> {
 
     fn map(&mut self, depth: usize) -> Result<Vec<MappingEntry>, Stop> {
         let (mut entries, mut first_given) = (Vec::new(), HashMap::new());
+        let mut merged = Vec::new();
         while let Some((event, marks)) = self.next()? {
             if event == Event::MappingEnd {
                 break;
@@ -258,11 +336,39 @@ impl<'a> Reader<'a> {
             let key = self.node(event, marks, depth + 1)?;
             let Some((event, marks)) = self.next()? else { break };
             let node = self.node(event, marks, depth + 1)?;
-            if let (Some(key), Some(node)) = (key, node) {
-                entries.extend(self.entry(key, node, &mut first_given));
+            let (Some(key), Some(node)) = (key, node) else { continue };
+            let is_merge = key.scalar().is_some_and(|key| key.plain && key.text == MERGE);
+            let Some(entry) = self.entry(key, node, &mut first_given) else { continue };
+            match is_merge {
+                true => self.merge(entry, &mut merged),
+                false => entries.push(entry),
+            }
+        }
+        // What is written here replaces what is merged, and the first merged map the next ones.
+        for entry in merged {
+            if !first_given.contains_key(&entry.key) {
+                first_given.insert(entry.key.clone(), entry.key_span);
+                entries.push(entry);
             }
         }
         Ok(entries)
+    }
+
+    /// Collects the entries of the map, or the maps, that stand under a merge key.
+    fn merge(&mut self, from: MappingEntry, merged: &mut Vec<MappingEntry>) {
+        let maps = match from.node.value {
+            Value::List(items) => items,
+            value => vec![Node { span: from.node.span, value }],
+        };
+        for map in maps {
+            match map.value {
+                Value::Map(entries) => merged.extend(entries),
+                _ => {
+                    let hint = "write `<<: *name` with the anchor of a map, or a list of them";
+                    self.problems.error(map.span, "`<<` takes over the keys of maps only", hint);
+                }
+            }
+        }
     }
 
     /// Reads a key with its value, unless the key is invalid or a duplicate.
@@ -283,7 +389,7 @@ impl<'a> Reader<'a> {
         // The first of two stays, so that what is below it is still checked.
         let Some(first) = first_given.get(&name) else {
             first_given.insert(name.clone(), key.span);
-            return Some(MappingEntry { key: name, key_span: key.span, node });
+            return Some(MappingEntry { key: name, key_span: key.span, node, is_inherited: false });
         };
         self.problems.push(Problem {
             severity: Severity::Error,
@@ -295,30 +401,23 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// Refuses anchors, aliases and tags: the first two give one text several uses, a tag changes
-    /// the meaning of a text.
-    fn refuse_references(&mut self, event: &Event<'_>, span: Span) {
-        let (anchor, tag) = match event {
-            Event::Scalar(_, _, anchor, tag)
-            | Event::SequenceStart(anchor, tag)
-            | Event::MappingStart(anchor, tag) => (*anchor, tag.is_some()),
-            Event::Alias(anchor) => (*anchor, false),
-            _ => return,
+    /// Anchor of the node that an event starts. Tags are refused: they change the meaning of a text.
+    fn anchor_of(&mut self, event: &Event<'_>, span: Span) -> Option<usize> {
+        let (Event::Scalar(_, _, anchor, tag)
+        | Event::SequenceStart(anchor, tag)
+        | Event::MappingStart(anchor, tag)) = event
+        else {
+            return None;
         };
-        if anchor > 0 {
-            self.problems.error(
-                span,
-                "anchors and aliases are not supported",
-                "write the value out where it is used",
-            );
-        }
-        if tag {
+        if tag.is_some() {
             self.problems.error(
                 span,
                 "tags are not supported",
                 "remove the `!`, or quote the value if it is text",
             );
         }
+        // Anchors are counted from 1.
+        Some(*anchor).filter(|anchor| *anchor > 0)
     }
 
     fn syntax_error(&mut self, error: &ScanError) {
@@ -333,6 +432,8 @@ impl<'a> Reader<'a> {
             "indent with spaces, not tabs"
         } else if after.starts_with('{') && before.ends_with('$') {
             "inside brackets quote it: \"${NAME}\""
+        } else if error.info().ends_with("unknown anchor") {
+            "write `&name` before the value that it stands for, earlier in the same file"
         } else {
             "check the indentation, quotes and brackets up to here"
         };

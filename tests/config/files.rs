@@ -855,6 +855,57 @@ fn loaded_of(
     (folder, loaded)
 }
 
+fn names_of(loaded: &Loaded) -> Vec<String> {
+    loaded.config.routes.iter().map(|route| route.name.to_string()).collect()
+}
+
+#[test]
+fn anchors_stand_for_their_values_and_merged_keys_for_what_is_not_written() {
+    let text = "\
+x-office: &office [ 10.0.0.0/8 ]
+x-rule: &rule { zone: z, burst: 20, nodelay: true }
+listeners: [ ':1' ]
+zones:
+  z: &zone { key: client_ip, rate: 10r/s, exempt: *office }
+  y: { <<: *zone, rate: 1r/s }
+routes:
+  - &first
+    path: /
+    upstream: &app http://a:1
+    limits: [ *rule, { <<: [ { burst: 3 }, *rule ], zone: y, nodelay: false } ]
+  - { <<: *first, path: /b }
+  - { path: /c, upstream: *app }
+";
+    let loaded = fine(text);
+    let routes = &loaded.config.routes;
+    assert_eq!(names_of(&loaded), ["/", "/b", "/c"]);
+    assert_eq!(loaded.config.zones[1].exempt.len(), 1, "zones are in the order of their names");
+    assert_eq!(routes[0].limits, routes[1].limits);
+    assert_eq!(routes[0].limits[0].settings.delay, 20);
+    let second = routes[0].limits[1].settings;
+    assert_eq!((second.burst, second.delay), (3, 0), "the first map of a list comes first");
+    assert_eq!(routes[2].action, routes[0].action);
+    assert!(!show(&loaded).contains(['&', '*']), "{}", show(&loaded));
+}
+
+/// A text of a few lines that stands for ten billion values is refused before they are made.
+#[test]
+fn anchors_that_multiply_are_refused_at_a_bound() {
+    let mut text = String::from("x-0: &a0 [ x, x, x, x, x, x, x, x, x, x ]\n");
+    for level in 1..10 {
+        let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
+        text += &format!("x-{level}: &a{level} [ {aliases} ]\n");
+    }
+    let started = std::time::Instant::now();
+    let problems = wrong(&(text + MINIMAL));
+    let messages: Vec<_> = problems.iter().map(|problem| &*problem.message).collect();
+    assert_eq!(messages, ["anchors and aliases stand for more than 65536 values"]);
+    assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
+    let deep = (0..20).fold("x".to_owned(), |inner, _| format!("[ {inner} ]"));
+    let deep = format!("x-a: &a {deep}\nx-b: [[[[[[[[[[[[[[ *a ]]]]]]]]]]]]]]\n{MINIMAL}");
+    assert!(wrong(&deep).to_string().contains("nested more than 32 levels deep"));
+}
+
 fn judged_calmly(text: &str) {
     let Err(problems) = parse("any.yaml", text, &[]) else { return };
     assert!(problems.iter().any(|problem| problem.severity == Severity::Error));

@@ -49,6 +49,7 @@ pub use zone::{ZoneKey, ZoneSpec};
 /// A weir configuration file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("patternProperties" = serde_json::json!({ "^x-": true })))]
 pub struct File {
     /// Version of this format; only 1 exists.
     pub version: u64,
