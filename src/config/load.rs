@@ -3,7 +3,7 @@
 use std::{io::Read, path::Path};
 
 use super::{
-    directives,
+    defaults, directives,
     interpolate::{self, Outside, Process},
     lint::lint,
     problem::{Problems, SourceText, Span},
@@ -193,7 +193,8 @@ fn judge(
     if !validate::check(&mut tree, &Shape::of::<File>(), problems) {
         return None;
     }
-    // The check above guarantees this step. An error here would be a fault of weir.
+    defaults::apply(&mut tree, problems);
+    // The checks above guarantee this step. An error here would be a fault of weir.
     let file = match File::decode(&tree) {
         Ok(file) => file,
         Err(_) => {

@@ -1,9 +1,10 @@
 //! Configuration: from a text to the resolved [`settings`].
 //!
-//! The steps: [`yaml_tree`] (YAML with places) -> [`set`] -> [`interpolate`] ->
-//! [`validate`] (against the [`shape`] of [`schema`](mod@schema)) -> [`resolve`] -> [`lint`]. Each
-//! [`problem`] is collected on the way.
+//! The steps: [`yaml_tree`] (YAML with places) -> [`set`] ->
+//! [`interpolate`] -> [`validate`] (against the [`shape`] of [`schema`](mod@schema)) ->
+//! [`defaults`] -> [`resolve`] -> [`lint`]. Each [`problem`] is collected on the way.
 
+pub mod defaults;
 pub mod directives;
 pub mod interpolate;
 pub mod lint;

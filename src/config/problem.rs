@@ -21,7 +21,7 @@ pub enum Severity {
 }
 
 /// Range of one of the texts of a configuration, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Span {
     /// Index of the source: 0 is the file, the others are `--set` arguments in order.
     pub source: usize,

@@ -113,6 +113,7 @@ impl Shape {
             Self::Map(_) | Self::Names(_) => "a map".to_owned(),
             Self::List(_) => "a list".to_owned(),
             Self::Text => "text".to_owned(),
+            Self::Word(words) if words.len() == 1 => format!("`{}`", words[0]),
             Self::Word(words) => format!("one of {}", words.join(", ")),
             Self::Whole(0, most) if *most >= u32::MAX.into() => "a whole number".to_owned(),
             Self::Whole(least, most) => format!("a whole number from {least} to {most}"),

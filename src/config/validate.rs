@@ -250,7 +250,12 @@ fn advice(node: &Node, shape: &Shape) -> String {
         }
         Shape::Whole(..) => "write it in digits, without a unit or a point".to_owned(),
         Shape::Text if node.scalar().is_some() => "quote it if it is meant as text".to_owned(),
-        Shape::Text | Shape::Either(_) => "write a single value".to_owned(),
+        Shape::Either(choices) => {
+            // The keys of a map are more of a help than anything about single values.
+            let map = choices.iter().find(|choice| matches!(choice, Shape::Map(_)));
+            map.map_or_else(|| "write a single value".to_owned(), |map| advice(node, map))
+        }
+        Shape::Text => "write a single value".to_owned(),
     }
 }
 

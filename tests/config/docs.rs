@@ -142,6 +142,9 @@ fn type_of(schema: &Value, root: &Value) -> String {
     if let Some(named) = schema["x-type"].as_str() {
         return named.to_owned();
     }
+    if let Some(word) = schema["const"].as_str() {
+        return format!("`{word}`");
+    }
     let words = |values: &[Value]| {
         let words: Vec<_> =
             values.iter().filter_map(Value::as_str).map(|word| format!("`{word}`")).collect();
@@ -155,7 +158,7 @@ fn type_of(schema: &Value, root: &Value) -> String {
         .collect();
     match (&schema["type"], schema["enum"].as_array()) {
         (_, Some(values)) => words(values),
-        _ if !constants.is_empty() => words(&constants),
+        _ if !constants.is_empty() && constants.len() == choices.len() => words(&constants),
         _ if !choices.is_empty() => {
             let types: Vec<_> = choices.iter().map(|choice| type_of(choice, root)).collect();
             types.join(" or ")
@@ -213,11 +216,15 @@ fn rows(path: &str, schema: &Value, is_required: bool, root: &Value, found: &mut
         }
         _ => (description, String::new()),
     };
-    let kind = type_of(schema, root);
+    // The table of another key has what is below this one.
+    let like = whole["x-like"].as_str();
+    let kind = like.map_or_else(|| type_of(schema, root), |key| format!("as `{key}`"));
     let cells = [kind, default_of(&whole, is_required), meaning, nginx]
         .map(|cell| cell.replace('|', "\\|"));
     found.push(format!("| `{path}` | {} |", cells.join(" | ")).replace("  ", " "));
-    below(path, &whole, root, found);
+    if like.is_none() {
+        below(path, &whole, root, found);
+    }
 }
 
 fn below(path: &str, schema: &Value, root: &Value, found: &mut Vec<String>) {

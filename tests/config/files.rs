@@ -808,7 +808,10 @@ fn keys(
     for (key, below) in schema["properties"].as_object().into_iter().flatten() {
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         found.insert(path.clone());
-        keys(below, root, &path, found);
+        // What is below such a key is documented at the key it is like.
+        if below["x-like"].is_null() {
+            keys(below, root, &path, found);
+        }
     }
 }
 
@@ -904,6 +907,56 @@ fn anchors_that_multiply_are_refused_at_a_bound() {
     let deep = (0..20).fold("x".to_owned(), |inner, _| format!("[ {inner} ]"));
     let deep = format!("x-a: &a {deep}\nx-b: [[[[[[[[[[[[[[ *a ]]]]]]]]]]]]]]\n{MINIMAL}");
     assert!(wrong(&deep).to_string().contains("nested more than 32 levels deep"));
+}
+
+#[test]
+fn defaults_are_keys_that_a_route_does_not_write() {
+    let loaded = fine(
+        "listeners: [ ':1' ]
+zones: { z: { key: client_ip, rate: 1r/s }, y: { key: client_ip, rate: 1r/s } }
+defaults:
+  - limits: [ { zone: z, burst: 5 } ]
+    reject: { status: 429 }
+    access: { deny: [ 192.0.2.0/24 ] }
+    request: { max_body: 5MiB, headers: { set: { x-a: '1' } } }
+    response: { compress: [ br ], headers: { remove: [ server ] } }
+  - hosts: [ '*.a.test', a.test ]
+    limits: [ { zone: y, burst: 5 } ]
+  - { host: w.a.test, access: none }
+routes:
+  - { path: /, upstream: 'http://a:1' }
+  - path: /own
+    upstream: 'http://a:1'
+    limits: []
+    reject: { status: 503 }
+    access: none
+    request: { max_body: 1MiB, headers: { remove: [ x-b ] } }
+    response: { compress: [], headers: { set: { x-c: '1' } } }
+  - { hosts: [ A.test, v.a.test ], path: /, upstream: 'http://a:1' }
+  - { host: w.a.test, path: /, upstream: 'http://a:1', access: { allow: [ 10.0.0.0/8 ] } }
+  - { host: w.a.test, path: /x, upstream: 'http://a:1' }
+",
+    );
+    assert_eq!(loaded.warnings.to_string(), "");
+    let routes = &loaded.config.routes;
+    let zones: Vec<Option<usize>> =
+        routes.iter().map(|route| route.limits.first().map(|rule| rule.zone)).collect();
+    assert_eq!(zones, [Some(1), None, Some(0), Some(0), Some(0)], "by the order of names");
+    let statuses: Vec<u16> = routes.iter().map(|route| route.reject.status).collect();
+    assert_eq!(statuses, [429, 503, 429, 429, 429]);
+    let bodies: Vec<_> = routes.iter().map(|route| route.max_body.map(|max| max >> 20)).collect();
+    assert_eq!(bodies, [Some(5), Some(1), Some(5), Some(5), Some(5)]);
+    let denies: Vec<_> =
+        routes.iter().map(|it| it.access.as_ref().map(|access| access.deny.len())).collect();
+    assert_eq!(denies, [Some(1), None, Some(1), Some(0), None]);
+    assert_eq!((routes[0].compress.len(), routes[1].compress.len()), (1, 0));
+    let shown = show(&loaded);
+    assert!(!shown.contains("defaults"), "{shown}");
+    assert_eq!(fine(&shown).config.routes, loaded.config.routes);
+    let own = &loaded.file.routes[1];
+    assert!(own.request.headers.set.contains_key("x-a"), "each key of `headers` is one");
+    assert_eq!(own.request.headers.remove, ["x-b"]);
+    assert_eq!(own.response.headers.remove, ["server"]);
 }
 
 fn judged_calmly(text: &str) {

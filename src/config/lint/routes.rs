@@ -81,9 +81,10 @@ pub fn lint(config: &Config, root: Location<'_>, problems: &mut Problems) {
             // Once for a route: its other patterns are nearly always in the same case.
             if let Some((message, hint)) = found.filter(|_| reported.insert((entry.index, kind))) {
                 let spot = routes.item(entry.index);
-                let keys = ["limits", "basic_auth", "auth", "access"].map(|key| spot.key(key));
-                let spot = keys.into_iter().find(|spot| spot.is_written()).unwrap_or(spot);
-                problems.warn(spot.span, message, hint);
+                let keys = ["limits", "basic_auth", "auth", "access"];
+                let own = keys.into_iter().find(|key| spot.has_own(key));
+                let span = own.map_or_else(|| spot.first(), |key| spot.key(key).span);
+                problems.warn(span, message, hint);
             }
         }
     }

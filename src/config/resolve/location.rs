@@ -63,6 +63,12 @@ impl<'a> Location<'a> {
         self.node.is_some_and(|node| node.get(key).is_some())
     }
 
+    /// Returns true if a key is written here, and not in the defaults of routes.
+    #[must_use]
+    pub fn has_own(self, key: &str) -> bool {
+        self.node.and_then(|node| node.get(key)).is_some_and(|entry| !entry.is_inherited)
+    }
+
     /// Returns true if a value is written at this place.
     #[must_use]
     pub fn is_written(self) -> bool {

@@ -101,7 +101,11 @@ fn hosts(judge: &mut Collector<'_>, spot: Location<'_>, route: &RouteSpec) -> Ve
     }
 }
 
-fn read_host(text: &str) -> Result<HostPattern, HintedError> {
+/// Parses the host of a route.
+///
+/// # Errors
+/// The reason why it is not one.
+pub fn read_host(text: &str) -> Result<HostPattern, HintedError> {
     let lower = text.to_ascii_lowercase();
     if lower == "*" || lower == "_" {
         let hint = "remove `host` to match every host";

@@ -19,6 +19,7 @@ pub mod amount;
 pub mod client_limits;
 pub mod concurrency;
 pub mod condition;
+pub mod defaults;
 pub mod files;
 pub mod listener;
 pub mod logs;
@@ -33,6 +34,7 @@ pub use amount::Amount;
 pub use client_limits::{HeaderLimitsSpec, QueueSpec, StateSpec, Timeouts};
 pub use concurrency::{ConcurrencySpec, ConcurrentSpec};
 pub use condition::{ConditionSpec, ValueSpec};
+pub use defaults::{DefaultsSpec, RouteDefaults};
 pub use files::FilesSpec;
 pub use listener::{Admin, Certificate, ClientIp, Listener, LongListener, TlsSpec};
 pub use logs::{AccessLog, ErrorLog, LogSpec, SampleRejects};
@@ -53,6 +55,10 @@ pub use zone::{ZoneKey, ZoneSpec};
 pub struct File {
     /// Version of this format; only 1 exists.
     pub version: u64,
+    /// Keys of all routes, or of all routes of a host, that do not write them: a map, or a list of
+    /// maps. A key of a route replaces the default, lists too (nginx: `http`, `server`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub defaults: Option<DefaultsSpec>,
     /// Addresses to listen on: `host:port`, or a map. `:8080` is every address, `0.0.0.0:8080`
     /// every IPv4 address, `[::]:8080` every IPv6 address and no IPv4 (nginx: `ipv6only=on`),
     /// and port 0 any free port (nginx: `listen`).
@@ -107,6 +113,7 @@ impl Default for File {
     fn default() -> Self {
         Self {
             version: 1,
+            defaults: None,
             listeners: Vec::new(),
             client_ip: ClientIp::default(),
             zones: BTreeMap::new(),

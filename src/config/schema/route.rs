@@ -11,6 +11,7 @@ use super::{
     amount::Amount,
     concurrency::ConcurrentSpec,
     condition::ConditionSpec,
+    defaults::or_none,
     files::FilesSpec,
 };
 use crate::compress::negotiate::Coding;
@@ -90,12 +91,15 @@ pub struct RouteSpec {
     /// Networks whose clients may pass; judged before the limits, so that a refused client spends
     /// nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "or_none::<AccessSpec>")]
     pub access: Option<AccessSpec>,
     /// Users that may pass with a password, asked for behind the limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "or_none::<BasicAuthSpec>")]
     pub basic_auth: Option<BasicAuthSpec>,
     /// Service that judges each request, asked behind the limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "or_none::<AuthSpec>")]
     pub auth: Option<AuthSpec>,
     /// Differences from the general `reject`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
