@@ -1,7 +1,6 @@
 //! `weir run`: serves a configuration in the foreground until a signal stops it.
 
 use std::{
-    fs,
     io::{self, IsTerminal},
     path::PathBuf,
     sync::Arc,
@@ -32,7 +31,7 @@ use crate::{
 pub struct RunCommand {
     #[command(flatten)]
     which: ConfigArgs,
-    /// Reload the configuration when the file changes
+    /// Reload the configuration when the file, or one that it includes, changes
     #[arg(long)]
     watch: bool,
 }
@@ -116,17 +115,17 @@ pub fn serve(
 /// Interval at which a watched file is read.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Requests a reload when the content of a file changed and stayed the same for one interval, so
+/// Requests a reload when the content of a configuration file, or of a file that it includes, changed and stayed the same for one interval, so
 /// its writer has finished. Only the content counts, not its times or inode, so a file that is
 /// bind-mounted by itself can be watched too.
 fn watch(path: PathBuf, orders: mpsc::Sender<ControlMessage>) -> io::Result<()> {
-    let mut served = fs::read(&path).ok();
+    let mut served = config::source_texts(&path);
     // `served` is the content of the last reload, `before` that of the last look.
     let mut before = served.clone();
     let look = move || {
         while !orders.is_closed() {
             thread::sleep(LOOK);
-            let now = fs::read(&path).ok();
+            let now = config::source_texts(&path);
             if now.is_some() && now == before && now != served {
                 // Also when the reload fails: the same content would fail again every second.
                 served.clone_from(&now);

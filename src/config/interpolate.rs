@@ -7,6 +7,7 @@ use std::{io::Read, path::Path};
 
 use super::{
     problem::{Problems, Span},
+    small_file::{self, SmallFileError},
     yaml_tree::{Node, Scalar, Value},
 };
 
@@ -22,7 +23,27 @@ pub trait Outside {
     /// # Errors
     /// When it cannot be read, or is not UTF-8, or too large.
     fn file(&self, path: &Path) -> std::io::Result<String>;
+
+    /// Text of a further file of the configuration.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not UTF-8, or too large; always, unless the source has files.
+    fn included(&self, path: &Path) -> Result<String, SmallFileError> {
+        let cause = std::io::ErrorKind::NotFound.into();
+        Err(SmallFileError::Unreadable(path.to_owned(), cause))
+    }
+
+    /// Names of the files in a folder, in no order; none unless the source has files.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    fn names(&self, _folder: &Path) -> std::io::Result<Vec<String>> {
+        Ok(Vec::new())
+    }
 }
+
+/// Limit on the entries of a folder that are looked at.
+const MAX_ENTRIES: usize = 65_536;
 
 /// Environment of this process and the file system.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +63,21 @@ impl Outside for Process {
             true => Err(std::io::ErrorKind::FileTooLarge.into()),
             false => Ok(text),
         }
+    }
+
+    fn included(&self, path: &Path) -> Result<String, SmallFileError> {
+        small_file::read_text(path)
+    }
+
+    fn names(&self, folder: &Path) -> std::io::Result<Vec<String>> {
+        // The folder of a name alone is empty, and means the working directory.
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(folder)?.take(MAX_ENTRIES) {
+            // A name that is not UTF-8 cannot be written in a configuration.
+            names.extend(entry?.file_name().into_string());
+        }
+        Ok(names)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{io::Read, path::Path};
 
 use super::{
-    defaults, directives,
+    defaults, directives, include,
     interpolate::{self, Outside, Process},
     lint::lint,
     problem::{Problems, SourceText, Span},
@@ -12,7 +12,7 @@ use super::{
     set,
     settings::Config,
     shape::Shape,
-    validate,
+    small_file, validate,
     yaml_tree::{self, Node, Value},
 };
 
@@ -128,8 +128,7 @@ pub fn parse_with(
     let file = SourceText { name: name.to_owned(), text: text.to_owned() };
     let sources = sets.iter().map(|set| SourceText { name: "--set".to_owned(), text: set.clone() });
     let mut problems = Problems::new([file].into_iter().chain(sources).collect());
-    let base = Path::new(name).parent().unwrap_or(Path::new(""));
-    let result = judge(text, base, sets, outside, &mut problems);
+    let result = judge(text, Path::new(name), sets, outside, &mut problems);
     // Sorted at the end: the steps below find problems in their own order, not in that of the text.
     problems.sort();
     match result {
@@ -159,7 +158,7 @@ type Judged = (Config, File, Vec<(Vec<String>, String)>);
 /// Returns `None` after reporting an error.
 fn judge(
     text: &str,
-    base: &Path,
+    path: &Path,
     sets: &[String],
     outside: &dyn Outside,
     problems: &mut Problems,
@@ -183,10 +182,12 @@ fn judge(
         None => Node { span: Span::default(), value: Value::Map(Vec::new()) },
     };
     tree.remove_extensions();
+    include::expand(&mut tree, path, outside, problems);
     // Before the fill, so that `--set` may use `${NAME}` as the file does.
     for (index, argument) in sets.iter().enumerate() {
         set::apply(&mut tree, index + 1, argument, problems);
     }
+    refuse_late_include(&tree, problems);
     interpolate::fill(&mut tree, outside, problems);
     // Kept from before wrong parts are removed: a name whose value is wrong is still declared.
     let written = tree.clone();
@@ -202,11 +203,36 @@ fn judge(
             return None;
         }
     };
+    let base = path.parent().unwrap_or(Path::new(""));
     let config = resolve(&file, &tree, &written, base, problems)?;
     lint(&config, &file, &tree, problems);
     let mut as_written = Vec::new();
     gather_filled(&tree, &mut Vec::new(), &mut as_written);
     Some((config, file, as_written))
+}
+
+/// Files are included before `--set` is applied, which may change what they have.
+fn refuse_late_include(tree: &Node, problems: &mut Problems) {
+    if let Some(entry) = tree.get(include::INCLUDE).filter(|entry| entry.key_span.source > 0) {
+        let hint = "name the files in the configuration";
+        problems.error(entry.key_span, "`include` cannot be set here", hint);
+    }
+}
+
+/// Texts of a configuration file and of all files that it includes, each with its path, as they are
+/// now; none if the file cannot be read.
+#[must_use]
+pub fn source_texts(path: &Path) -> Option<Vec<SourceText>> {
+    let text = small_file::read_text(path).ok()?;
+    let first = SourceText { name: path.display().to_string(), text };
+    let mut problems = Problems::new(vec![first.clone()]);
+    // Nothing else of the text is of interest: what is wrong is reported by the reload.
+    if first.text.contains(include::INCLUDE)
+        && let Some(mut tree) = yaml_tree::read(0, &first.text, 0, &mut problems)
+    {
+        include::expand(&mut tree, path, &Process, &mut problems);
+    }
+    Some(problems.sources().to_vec())
 }
 
 fn gather_filled(node: &Node, path: &mut Vec<String>, filled: &mut Vec<(Vec<String>, String)>) {

@@ -1,11 +1,12 @@
 //! Configuration: from a text to the resolved [`settings`].
 //!
-//! The steps: [`yaml_tree`] (YAML with places) -> [`set`] ->
+//! The steps: [`yaml_tree`] (YAML with places) -> [`include`](mod@include) -> [`set`] ->
 //! [`interpolate`] -> [`validate`] (against the [`shape`] of [`schema`](mod@schema)) ->
 //! [`defaults`] -> [`resolve`] -> [`lint`]. Each [`problem`] is collected on the way.
 
 pub mod defaults;
 pub mod directives;
+pub mod include;
 pub mod interpolate;
 pub mod lint;
 pub mod load;
@@ -23,9 +24,10 @@ pub mod shape;
 pub mod show;
 pub mod small_file;
 pub mod validate;
+pub mod wildcard;
 pub mod yaml_tree;
 
-pub use load::{Loaded, load, parse};
+pub use load::{Loaded, load, parse, source_texts};
 pub use networks::NetworkLists;
 pub use problem::Problems;
 pub use settings::{

@@ -23,7 +23,8 @@ pub enum Severity {
 /// Range of one of the texts of a configuration, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Span {
-    /// Index of the source: 0 is the file, the others are `--set` arguments in order.
+    /// Index of the source: 0 is the file, then come the `--set` arguments in order, then further
+    /// files.
     pub source: usize,
     /// First byte.
     pub start: usize,
@@ -118,6 +119,11 @@ impl Problems {
         }
     }
 
+    /// Texts that problems may point into.
+    pub(super) fn sources(&self) -> &[SourceText] {
+        &self.sources
+    }
+
     /// Adds a text that problems may point into, and returns its index.
     pub(super) fn add_source(&mut self, source: SourceText) -> usize {
         self.sources.push(source);
@@ -169,9 +175,15 @@ impl Problems {
     /// counted from 1.
     #[must_use]
     pub fn place(&self, problem: &Problem) -> (&str, usize, usize) {
-        let Some(source) = self.sources.get(problem.span.source) else { return ("", 1, 1) };
+        self.place_of(problem.span)
+    }
+
+    /// The same of any place.
+    #[must_use]
+    pub(super) fn place_of(&self, span: Span) -> (&str, usize, usize) {
+        let Some(source) = self.sources.get(span.source) else { return ("", 1, 1) };
         // A span may lie outside a text that could not be read.
-        let before = source.text.get(..problem.span.start).unwrap_or("");
+        let before = source.text.get(..span.start).unwrap_or("");
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
         (&source.name, line, before[line_start..].chars().count() + 1)

@@ -24,6 +24,16 @@ pub enum SmallFileError {
     NotAFile(PathBuf),
 }
 
+impl SmallFileError {
+    /// File that cannot be used.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Unreadable(path, _) | Self::NotAFile(path) => path,
+        }
+    }
+}
+
 /// Reads a file of at most 1 MiB.
 ///
 /// # Errors

@@ -863,6 +863,113 @@ fn names_of(loaded: &Loaded) -> Vec<String> {
 }
 
 #[test]
+fn include_joins_names_and_lists_in_the_order_of_the_files() {
+    let (_folder, loaded) = loaded_of(
+        &[
+            (
+                "weir.yaml",
+                "include: [ 'conf.d/*.yaml', more.yaml ]\nlisteners: [ ':8080' ]\nzones: {}\n\
+                 routes: [ { path: /main, upstream: 'http://a:1' } ]\n",
+            ),
+            ("more.yaml", "routes: [ { path: /more, upstream: app } ]\n"),
+            (
+                "conf.d/20-b.yaml",
+                "routes: [ { path: /b, upstream: app, limits: [ { zone: z } ] } ]",
+            ),
+            (
+                "conf.d/10-a.yaml",
+                "include: parts/x.yaml\nroutes:\n  - { path: /a, upstream: app }\n",
+            ),
+            ("conf.d/.hidden.yaml", "drain: 1s"),
+            ("conf.d/c.yaml.bak", "drain: 1s"),
+            ("conf.d/empty.yaml", "# nothing yet\n"),
+            (
+                "conf.d/parts/x.yaml",
+                "x-anchors: &e [ 'http://app:1' ]\nupstreams: { app: { endpoints: *e } }\n\
+                 zones: { z: { key: client_ip, rate: 1r/s } }\nlisteners: [ ':8081' ]\n",
+            ),
+        ],
+        &["zones.z.rate=3r/s", "drain=7s"],
+    );
+    let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(names_of(&loaded), ["/main", "/a", "/b", "/more"]);
+    assert_eq!(loaded.config.listeners.len(), 2);
+    assert_eq!(loaded.config.zones[0].rate.to_string(), "3r/s", "`--set` comes last");
+    assert_eq!(loaded.warnings.to_string(), "");
+    let shown = show(&loaded);
+    assert!(!shown.contains("include") && !shown.contains("x-anchors"), "{shown}");
+    assert_eq!(fine(&shown).config.routes, loaded.config.routes);
+}
+
+#[test]
+fn include_is_bounded_in_number_depth_and_size() {
+    let main =
+        "listeners: [ ':1' ]\ninclude: 'd/*'\nroutes: [ { path: /, upstream: 'http://a:1' } ]";
+    let names: Vec<String> = (0..257).map(|number| format!("d/{number}.yaml")).collect();
+    let mut files = vec![("weir.yaml", main)];
+    files.extend(names.iter().map(|name| (&**name, "zones: {}")));
+    let told = |files: &[(&str, &str)]| match loaded_of(files, &[]).1 {
+        Ok(_) => String::new(),
+        Err(problems) => problems.iter().map(|it| it.message.clone()).collect::<Vec<_>>().join(";"),
+    };
+    assert_eq!(told(&files[..257]), "");
+    assert_eq!(told(&files), "more than 256 files are included");
+    let chain = |length: usize| {
+        let links: Vec<(String, String)> = (0..length)
+            .map(|at| (format!("d/{at}"), format!("include: {}", at + 1)))
+            .chain([(format!("d/{length}"), "zones: {}".to_owned())])
+            .collect();
+        let main = main.replace("'d/*'", "d/0");
+        let mut files = vec![("weir.yaml", &*main)];
+        files.extend(links.iter().map(|(name, text)| (&**name, &**text)));
+        told(&files)
+    };
+    assert_eq!(chain(3), "");
+    assert_eq!(chain(4), "more than 4 files include each other in a row");
+    let large = format!("# {}\nzones: {{}}", "x".repeat(1_000_000));
+    let many: Vec<_> = names[..9].iter().map(|name| (&**name, &*large)).collect();
+    let files: Vec<_> = [("weir.yaml", main)].into_iter().chain(many).collect();
+    assert_eq!(told(&files[..9]), "");
+    assert_eq!(told(&files), "all included files are larger than 8388608 bytes");
+}
+
+#[test]
+fn include_of_itself_or_of_one_file_twice_is_an_error() {
+    let main = |include: &str| {
+        format!(
+            "listeners: [ ':1' ]\ninclude: {include}\n\
+             routes: [ {{ path: /, upstream: 'http://a:1' }} ]"
+        )
+    };
+    for (include, expected) in [
+        ("a.yaml", "includes itself"),
+        ("weir.yaml", "includes itself"),
+        ("[ b.yaml, './b.yaml' ]", "is included twice"),
+        ("[ b.yaml, link.yaml ]", "is included twice"),
+        ("none.yaml", "cannot be read: No such file"),
+        ("d", "is not a regular file"),
+        ("'none/*.yaml'", "cannot be listed: No such file"),
+        ("'*/x.yaml'", "may stand in the last part only"),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("weir.yaml"), main(include)).expect("a file");
+        fs::write(path("a.yaml"), "include: weir.yaml").expect("a file");
+        fs::write(path("b.yaml"), "zones: {}").expect("a file");
+        fs::create_dir(path("d")).expect("a folder");
+        std::os::unix::fs::symlink("b.yaml", path("link.yaml")).expect("a link");
+        let problems = load(&path("weir.yaml"), &[]).expect_err("it is wrong").to_string();
+        assert!(problems.contains(expected), "{include}: {problems}");
+    }
+    // No match of a pattern is no error: a folder may be empty.
+    let (_folder, loaded) = loaded_of(&[("weir.yaml", &main("'*.yml'"))], &[]);
+    assert!(loaded.is_ok());
+    let (_folder, set) = loaded_of(&[("weir.yaml", MINIMAL)], &["include=a.yaml"]);
+    let told = set.expect_err("it comes too late").to_string();
+    assert!(told.contains("`include` cannot be set here"), "{told}");
+}
+
+#[test]
 fn anchors_stand_for_their_values_and_merged_keys_for_what_is_not_written() {
     let text = "\
 x-office: &office [ 10.0.0.0/8 ]

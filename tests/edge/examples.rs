@@ -420,6 +420,30 @@ async fn canary() {
     .await;
 }
 
+/// Each service has a file. A route has the limits of the main file unless it writes its own.
+#[tokio::test(start_paused = true)]
+async fn several_files() {
+    on_edge_of(example("several-files"), |edge| async move {
+        for (name, last) in [("blog", 2), ("shop", 3)] {
+            let mut names = edge.world.names.lock().expect("no panic");
+            names.insert(name.to_owned(), vec![address(last)]);
+        }
+        let (shop, blog) = (["host: shop.example.com"], ["host: blog.example.com"]);
+        for (host, last) in [(shop[0], 3), (blog[0], 2)] {
+            assert_eq!(status(&ask(&edge, "192.0.2.1", "GET /", &[host]).await), 200);
+            let seen = edge.seen.borrow().last().expect("a request").address.ip();
+            assert_eq!(seen, address(last).ip(), "{host}");
+        }
+        let counted = at_once(&edge, 22, "192.0.2.2", "GET /x", &shop).await;
+        assert_eq!(counted, [(200, 21), (503, 1)]);
+        assert_eq!(at_once(&edge, 1, "192.0.2.2", "GET /", &blog).await, [(503, 1)]);
+        assert_eq!(at_once(&edge, 60, "192.0.2.2", "GET /healthz", &shop).await, [(200, 60)]);
+        let logins = at_once(&edge, 4, "192.0.2.3", "POST /login", &shop).await;
+        assert_eq!(logins, [(200, 3), (503, 1)]);
+    })
+    .await;
+}
+
 /// Requests wait while no container of the service accepts connections, here for ten seconds.
 async fn service_is_replaced(config: Config) {
     on_edge_of(config, |edge| async move {

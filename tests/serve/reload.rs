@@ -20,7 +20,7 @@ use rustls::{
 use crate::{
     certificates::Authority,
     http1::{Client, Head, PATIENCE, get},
-    process::Weir,
+    process::{Weir, weir, written},
     upstream::{noting, upstream},
 };
 
@@ -187,6 +187,33 @@ fn watch_reloads_when_content_changes() {
     weir.rewrite(&format!("routes: [ {{ path: /new, upstream: \"http://{upstream}\" }} ]\n"));
     weir.says("configuration reloaded");
     assert_eq!([get(weir.address, "/old").status, get(weir.address, "/new").status], [404, 200]);
+}
+
+#[test]
+fn watch_reloads_when_an_included_file_changes_comes_or_goes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let conf_d = folder.path().join("conf.d");
+    fs::create_dir(&conf_d).expect("a folder");
+    let route =
+        |path: &str| format!("routes: [ {{ path: {path}, respond: {{ status: 200 }} }} ]\n");
+    let write = |name: &str, text: &str| fs::write(conf_d.join(name), text).expect("a file");
+    write("a.yaml", &route("/old"));
+    let path = written(&folder, "listeners: [ '127.0.0.1:0' ]\ninclude: 'conf.d/*.yaml'\n");
+    let mut command = weir(&["run", "--watch", "-c", &path]);
+    let weir = Weir::start(&mut command, folder);
+    let statuses = || ["/old", "/new", "/more"].map(|path| get(weir.address, path).status);
+    assert_eq!(statuses(), [200, 404, 404]);
+    write("a.yaml", "routes: nonsense");
+    weir.says("the configuration is invalid");
+    write("a.yaml", &route("/new"));
+    weir.says("configuration reloaded");
+    assert_eq!(statuses(), [404, 200, 404]);
+    write("b.yaml", &route("/more"));
+    weir.says("configuration reloaded");
+    assert_eq!(statuses(), [404, 200, 200]);
+    fs::remove_file(conf_d.join("a.yaml")).expect("a file");
+    weir.says("configuration reloaded");
+    assert_eq!(statuses(), [404, 404, 200]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `defaults` as written.
+//! `defaults` and `include` as written.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,6 +8,16 @@ use super::{
     concurrency::ConcurrentSpec,
     route::{LimitSpec, RequestSpec, ResponseSpec, RouteReject},
 };
+
+/// Files that are included: one, or several.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum IncludeSpec {
+    /// One name.
+    One(String),
+    /// Several names.
+    Several(Vec<String>),
+}
 
 /// Defaults: one map, or several for different hosts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

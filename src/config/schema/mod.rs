@@ -34,7 +34,7 @@ pub use amount::Amount;
 pub use client_limits::{HeaderLimitsSpec, QueueSpec, StateSpec, Timeouts};
 pub use concurrency::{ConcurrencySpec, ConcurrentSpec};
 pub use condition::{ConditionSpec, ValueSpec};
-pub use defaults::{DefaultsSpec, RouteDefaults};
+pub use defaults::{DefaultsSpec, IncludeSpec, RouteDefaults};
 pub use files::FilesSpec;
 pub use listener::{Admin, Certificate, ClientIp, Listener, LongListener, TlsSpec};
 pub use logs::{AccessLog, ErrorLog, LogSpec, SampleRejects};
@@ -55,6 +55,12 @@ pub use zone::{ZoneKey, ZoneSpec};
 pub struct File {
     /// Version of this format; only 1 exists.
     pub version: u64,
+    /// Further files, like `conf.d/*.yaml`, in the order of their names, relative to the folder of
+    /// this one. They may have `zones`, `concurrency`, `upstreams`, `routes`, `listeners`, `defaults`
+    /// for hosts and `include`; a name that is given twice is an error (nginx: `include`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-type" = "text or list of text"))]
+    pub include: Option<IncludeSpec>,
     /// Keys of all routes, or of all routes of a host, that do not write them: a map, or a list of
     /// maps. A key of a route replaces the default, lists too (nginx: `http`, `server`).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,6 +119,7 @@ impl Default for File {
     fn default() -> Self {
         Self {
             version: 1,
+            include: None,
             defaults: None,
             listeners: Vec::new(),
             client_ip: ClientIp::default(),

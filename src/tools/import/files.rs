@@ -15,6 +15,7 @@ use super::{
     error::{Fault, NginxError},
     tree::{Directive, MAX_DEPTH, MAX_DIRECTIVES, TreeBuilder},
 };
+use crate::config::wildcard;
 
 /// Limit on the files that are read.
 pub const MAX_FILES: usize = 256;
@@ -178,12 +179,8 @@ impl Reader<'_> {
             return Vec::new();
         };
         let pattern = pattern.to_string_lossy();
-        // A dot file is only meant where the pattern begins with a dot.
-        let is_meant = |name: &String| {
-            matches(&pattern, name) && (name.starts_with('.') == pattern.starts_with('.'))
-        };
         let mut names = self.source.list(folder);
-        names.retain(is_meant);
+        names.retain(|name| wildcard::is_meant(&pattern, name));
         names.sort();
         names.into_iter().map(|name| folder.join(name)).collect()
     }
@@ -193,36 +190,6 @@ impl Reader<'_> {
 #[must_use]
 pub fn is_data(name: &str) -> bool {
     name.ends_with("mime.types") || name.ends_with("_params")
-}
-
-/// Compares a name with a pattern of `*` and `?`.
-///
-/// Only the last star is tried again: a star before it could take no less than it did.
-#[must_use]
-pub fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) =
-        (pattern.chars().collect(), name.chars().collect());
-    let (mut at, mut letter) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while letter < name.len() {
-        match pattern.get(at) {
-            Some('*') => {
-                star = Some((at, letter));
-                at += 1;
-            }
-            Some(wanted) if *wanted == '?' || *wanted == name[letter] => {
-                at += 1;
-                letter += 1;
-            }
-            _ => {
-                let Some((place, taken)) = star else { return false };
-                star = Some((place, taken + 1));
-                at = place + 1;
-                letter = taken + 1;
-            }
-        }
-    }
-    pattern[at..].iter().all(|rest| *rest == '*')
 }
 
 #[cfg(test)]
@@ -299,22 +266,5 @@ mod tests {
             ("f.conf", "a;"),
         ];
         assert_eq!(names(files, "a.conf"), "`f.conf` more than 256 files are included");
-    }
-
-    #[test]
-    fn pattern_has_stars_and_question_marks() {
-        let cases = [
-            ("*.conf", "a.conf", true),
-            ("*.conf", "a.conf.bak", false),
-            ("?.conf", "ab.conf", false),
-            ("a*b*c", "axxbxbc", true),
-            ("a*b*c", "axxbxb", false),
-            ("*", "", true),
-            ("", "", true),
-            ("**", "a", true),
-        ];
-        for (pattern, name, expected) in cases {
-            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
-        }
     }
 }
