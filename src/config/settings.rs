@@ -12,7 +12,7 @@ use crate::{
     downstream::settings::{ClientTimeouts, HeaderLimits, ListenerSettings},
     http::condition::{Condition, RuleScope},
     limit::{ConcurrencySettings, Penalty, RuleSettings, ZoneSettings, client_ip::Trust},
-    log::settings::AccessLogSettings,
+    log::settings::{AccessLogSettings, RouteLog},
     proxy::{
         action::Action,
         basic_auth::BasicAuthSettings,
@@ -83,6 +83,8 @@ pub struct RouteConfig {
     pub patterns: Vec<Pattern>,
     /// Further condition on these requests; where it fails, the next route is tried.
     pub condition: Option<Condition>,
+    /// Access lines of its requests.
+    pub log: RouteLog,
     /// Action; an upstream is its index in [`Config::upstreams`].
     pub action: Action<usize>,
     /// Change of the path that is forwarded.

@@ -11,13 +11,14 @@ use serde::Serialize;
 use tokio::sync::Notify;
 
 use super::{
-    entry::AccessEntry,
+    entry::{AccessEntry, LoggedFields},
     json,
     sample::{RejectEvent, Sampling, Summary, Told},
     settings::{AccessLogSettings, LogFormat},
     writer::{Lines, WriteQueue},
 };
 use crate::{
+    http::header_list::HeaderList,
     limit::{Decision, Reason},
     runtime::clock::Clock,
 };
@@ -32,7 +33,7 @@ const FAR: Duration = Duration::from_secs(3600);
 /// Logs of one worker.
 pub struct AccessLogger {
     clock: Clock,
-    format: Cell<LogFormat>,
+    format: RefCell<LogFormat>,
     sampling: Cell<Sampling>,
     lines: RefCell<Option<Lines>>,
     /// Logs that are written at all.
@@ -77,7 +78,7 @@ impl AccessLogger {
     pub fn new(clock: Clock, settings: &AccessLogSettings, lines: Option<Lines>) -> Rc<Self> {
         Rc::new(Self {
             clock,
-            format: Cell::new(settings.format),
+            format: RefCell::new(settings.chosen_format()),
             sampling: Cell::new(sampling(settings)),
             writes: Cell::new(Writes::of(lines.as_ref())),
             lines: RefCell::new(lines),
@@ -92,7 +93,7 @@ impl AccessLogger {
     pub fn adopt(&self, settings: &AccessLogSettings, lines: Option<Lines>) {
         // Batches that are left go to the old destination before it changes.
         self.finish();
-        self.format.set(settings.format);
+        self.format.replace(settings.chosen_format());
         self.sampling.set(sampling(settings));
         self.writes.set(Writes::of(lines.as_ref()));
         self.lines.replace(lines);
@@ -125,23 +126,50 @@ impl AccessLogger {
         writes.access || writes.errors
     }
 
-    /// Returns true if the format has `Referer`, `User-Agent` and the user.
+    /// Header fields of a request that the format shows.
     #[must_use]
-    pub fn needs_browser_fields(&self) -> bool {
-        self.writes.get().access && self.format.get() == LogFormat::Combined
+    pub fn fields_of(
+        &self,
+        headers: &HeaderList,
+        scheme: &'static str,
+    ) -> Option<Box<LoggedFields>> {
+        if !self.writes.get().access {
+            return None;
+        }
+        match &*self.format.borrow() {
+            LogFormat::Json => LoggedFields::of_json(headers),
+            LogFormat::Combined => Some(Box::new(LoggedFields::of_combined(headers))),
+            LogFormat::Template(template) => {
+                let mut fields = Box::new(LoggedFields::of_user(headers));
+                fields.scheme = Some(scheme);
+                template.keep_request(headers, &mut fields);
+                Some(fields)
+            }
+            LogFormat::Short | LogFormat::Auto => None,
+        }
     }
 
-    /// Writes an entry, unless it is a reject that is only counted.
-    pub fn write(&self, entry: &AccessEntry) {
+    /// Adds the header fields of a response that the format shows.
+    pub fn add_response(&self, headers: &HeaderList, fields: &mut LoggedFields) {
+        if let LogFormat::Template(template) = &*self.format.borrow() {
+            template.keep_response(headers, fields);
+        }
+    }
+
+    /// Writes an entry, unless it is a reject that is only counted. A `silent` one has a line in the
+    /// error log only.
+    pub fn write(&self, entry: &AccessEntry, silent: bool) {
         let writes = self.writes.get();
         // Not sampled: programs that ban addresses count these lines.
         if writes.errors && is_over_the_limit(entry) {
             self.append(&self.errors, |batch| entry.write_limiting(batch));
         }
-        if writes.access && self.wants(entry) {
-            self.append(&self.access, |batch| match self.format.get() {
-                LogFormat::Json => entry.write_json(batch),
+        if writes.access && !silent && self.wants(entry) {
+            self.append(&self.access, |batch| match &*self.format.borrow() {
+                LogFormat::Json | LogFormat::Auto => entry.write_json(batch),
                 LogFormat::Combined => entry.write_combined(batch),
+                LogFormat::Short => entry.write_short(batch),
+                LogFormat::Template(template) => template.write(entry, batch),
             });
         }
     }
@@ -229,8 +257,8 @@ impl AccessLogger {
         let summaries = self.lines.borrow().as_ref().map(sums).unwrap_or_default();
         for Summary { rejects, zone, reason, client } in summaries {
             let reason = reason.map(Reason::as_str);
-            if self.format.get() == LogFormat::Combined {
-                // The `combined` format has no line for summaries.
+            if *self.format.borrow() != LogFormat::Json {
+                // Only JSON has a line for summaries.
                 let (zone, client) = (zone.as_deref(), client.map(tracing::field::display));
                 tracing::info!(
                     zone,

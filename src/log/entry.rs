@@ -1,12 +1,12 @@
-//! One line of the access log: JSON, or nginx's `combined` byte for byte; and of the error log, as
-//! nginx writes it for a reject.
+//! One line of the access log: JSON, nginx's `combined` byte for byte, or a short one for people; and
+//! of the error log, as nginx writes it for a reject.
 //!
 //! Guarantee: an entry is one line. Control bytes are escaped, a field is cut at [`FIELD`] bytes,
 //! and a client cannot inject a line.
 
 use std::{io::Write, net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::SystemTime};
 
-use http::{Method, StatusCode, Version, uri::PathAndQuery};
+use http::{HeaderName, Method, StatusCode, Version, uri::PathAndQuery};
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::json::{FIELD, Object};
@@ -16,7 +16,7 @@ use crate::{
         known_name::KnownName,
         request_id::{Digits, RequestId},
     },
-    limit::{KeyFault, Verdict, basic::BasicUser},
+    limit::{Decision, KeyFault, Reason, Verdict, basic::BasicUser},
     runtime::decimal::write_address,
 };
 
@@ -59,30 +59,52 @@ pub struct AccessEntry {
     pub upstream: Option<UpstreamStory>,
     /// Error of the request.
     pub error: Option<Box<ErrorStory>>,
-    /// Fields that only `combined` has, for that format.
-    pub browser: Option<Box<Browser>>,
+    /// Header fields that the format of the log shows.
+    pub fields: Option<Box<LoggedFields>>,
 }
 
-/// Request fields about the sender, in `combined` only.
+/// Header fields that the format of the log shows.
 #[derive(Clone, Debug, Default)]
-pub struct Browser {
+pub struct LoggedFields {
     /// `Referer`.
     pub referer: Option<Box<[u8]>>,
     /// `User-Agent`.
     pub agent: Option<Box<[u8]>>,
     /// User of `Authorization: Basic` (RFC 7617), not verified.
     pub user: Option<Vec<u8>>,
+    /// Scheme of the request.
+    pub scheme: Option<&'static str>,
+    /// Fields of the request that a format of one's own names.
+    pub request: Vec<(HeaderName, Box<[u8]>)>,
+    /// Fields of the response that a format of one's own names.
+    pub response: Vec<(HeaderName, Box<[u8]>)>,
 }
 
-impl Browser {
-    /// Reads them from the header fields.
+impl LoggedFields {
+    /// Fields that JSON shows; none if the request has none of them.
     #[must_use]
-    pub fn of(headers: &HeaderList) -> Self {
+    pub fn of_json(headers: &HeaderList) -> Option<Box<Self>> {
+        let referer = headers.get(KnownName::Referer).map(Box::from);
+        let agent = headers.get(KnownName::UserAgent).map(Box::from);
+        (referer.is_some() || agent.is_some())
+            .then(|| Box::new(Self { referer, agent, ..Self::default() }))
+    }
+
+    /// Fields that `combined` shows.
+    #[must_use]
+    pub fn of_combined(headers: &HeaderList) -> Self {
         Self {
             referer: headers.get(KnownName::Referer).map(Box::from),
             agent: headers.get(KnownName::UserAgent).map(Box::from),
-            user: headers.get(KnownName::Authorization).and_then(basic_user),
+            ..Self::of_user(headers)
         }
+    }
+
+    /// User that the request claims to be of.
+    #[must_use]
+    pub fn of_user(headers: &HeaderList) -> Self {
+        let user = headers.get(KnownName::Authorization).and_then(basic_user);
+        Self { user, ..Self::default() }
     }
 }
 
@@ -104,7 +126,9 @@ pub enum Asked {
 }
 
 impl Asked {
-    fn as_str(&self) -> &str {
+    /// Text of the target.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
         match self {
             Self::Path(path) => path.as_str(),
             Self::Other(text) => text,
@@ -174,6 +198,13 @@ impl AccessEntry {
         self.auth.as_ref()?.user.as_deref()
     }
 
+    /// User that was verified, or else the one of Basic credentials.
+    #[must_use]
+    pub fn claimed_user(&self) -> Option<&[u8]> {
+        let claimed = || self.fields.as_ref()?.user.as_deref();
+        self.verified_user().map(str::as_bytes).or_else(claimed)
+    }
+
     /// Appends the entry as one JSON line.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         let mut line = Object::begin(out);
@@ -190,6 +221,9 @@ impl AccessEntry {
         line.number("bytes_in", self.bytes_in);
         line.number("bytes_out", self.bytes_out);
         line.millis("dur_ms", self.took);
+        if let Some(fields) = &self.fields {
+            fields.write(&mut line);
+        }
         if let Some(route) = &self.route {
             line.text("route", route);
         }
@@ -217,9 +251,8 @@ impl AccessEntry {
     pub fn write_combined(&self, out: &mut Vec<u8>) {
         write_address(out, self.client);
         out.extend_from_slice(b" - ");
-        let browser = self.browser.as_deref();
-        let claimed = browser.and_then(|browser| browser.user.as_deref());
-        escape(out, self.verified_user().map(str::as_bytes).or(claimed).unwrap_or(b"-"));
+        let fields = self.fields.as_deref();
+        escape(out, self.claimed_user().unwrap_or(b"-"));
         out.extend_from_slice(b" [");
         out.extend_from_slice(self.local_end("%d/%b/%Y:%H:%M:%S %z").as_bytes());
         out.extend_from_slice(b"] \"");
@@ -227,10 +260,34 @@ impl AccessEntry {
             self.write_request_line(out, method, path);
         }
         write_text(out, format_args!("\" {} {} \"", self.status.as_u16(), self.bytes_out));
-        escape(out, browser.and_then(|browser| browser.referer.as_deref()).unwrap_or(b"-"));
+        escape(out, fields.and_then(|fields| fields.referer.as_deref()).unwrap_or(b"-"));
         out.extend_from_slice(b"\" \"");
-        escape(out, browser.and_then(|browser| browser.agent.as_deref()).unwrap_or(b"-"));
+        escape(out, fields.and_then(|fields| fields.agent.as_deref()).unwrap_or(b"-"));
         out.extend_from_slice(b"\"\n");
+    }
+
+    /// Appends the entry as a short line for people, with what is not as usual at its end.
+    pub fn write_short(&self, out: &mut Vec<u8>) {
+        let method = self.method.as_ref().map_or("-", Method::as_str);
+        out.extend_from_slice(self.local_end("%H:%M:%S").as_bytes());
+        write_text(out, format_args!(" {} ", self.status.as_u16()));
+        escape(out, method.as_bytes());
+        out.push(b' ');
+        escape(out, self.host.as_deref().unwrap_or_default().as_bytes());
+        escape(out, self.path.as_ref().map_or("-", Asked::as_str).as_bytes());
+        let millis = self.took.as_micros().div_ceil(100);
+        write_text(out, format_args!(" {}.{} ms {}", millis / 10, millis % 10, self.client));
+        if let Some(name) = self.upstream.as_ref().and_then(|story| story.name.as_deref()) {
+            write_text(out, format_args!(" -> {name}"));
+        }
+        for (story, why) in [(self.limit.as_ref(), ""), (self.dry_run.as_deref(), "dry run: ")] {
+            story.into_iter().for_each(|story| story.write_short(why, out));
+        }
+        if let Some(error) = &self.error {
+            out.extend_from_slice(b", ");
+            escape(out, error.detail.as_bytes());
+        }
+        out.push(b'\n');
     }
 
     /// Appends the entry of a reject as the corresponding line of nginx's error log, which tools
@@ -267,8 +324,14 @@ impl AccessEntry {
         out.extend_from_slice(proto(self.proto).as_bytes());
     }
 
+    /// Time from the epoch to the end of the request.
+    #[must_use]
+    pub(super) fn since_epoch(&self) -> Duration {
+        (self.at + self.took).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+    }
+
     /// Local time of the end of the request.
-    fn local_end(&self, format: &str) -> String {
+    pub(super) fn local_end(&self, format: &str) -> String {
         let end = Timestamp::try_from(self.at + self.took).unwrap_or(Timestamp::UNIX_EPOCH);
         // Asked each time: the zone of the machine may change, and jiff caches it.
         end.to_zoned(TimeZone::system()).strftime(format).to_string()
@@ -281,7 +344,33 @@ fn write_text(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     }
 }
 
+impl LoggedFields {
+    fn write(&self, line: &mut Object<'_>) {
+        if let Some(referer) = &self.referer {
+            line.bytes("referer", referer);
+        }
+        if let Some(agent) = &self.agent {
+            line.bytes("user_agent", agent);
+        }
+    }
+}
+
 impl LimitStory {
+    /// Appends what became of a request that did not simply pass.
+    fn write_short(&self, why: &str, out: &mut Vec<u8>) {
+        let (zone, verdict) = (&self.zone, &self.verdict);
+        match verdict.decision {
+            Decision::Delay => {
+                write_text(out, format_args!(", {why}{zone}: waited {} ms", verdict.wait.0));
+            }
+            Decision::Reject => {
+                let reason = verdict.reason.map_or("reject", Reason::as_str);
+                write_text(out, format_args!(", {why}{zone}: rejected, {reason}"));
+            }
+            _ => {}
+        }
+    }
+
     fn write(&self, mut object: Object<'_>) {
         object.text("zone", &self.zone);
         object.word("decision", self.verdict.decision.as_str());
@@ -345,7 +434,7 @@ impl ErrorStory {
     }
 }
 
-fn proto(version: Version) -> &'static str {
+pub(super) fn proto(version: Version) -> &'static str {
     match version {
         Version::HTTP_09 => "HTTP/0.9",
         Version::HTTP_10 => "HTTP/1.0",
@@ -357,7 +446,7 @@ fn proto(version: Version) -> &'static str {
 
 /// Applies nginx's default escape: quotation marks, backslashes and all bytes that are not
 /// printable ASCII become `\xXX`.
-fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
     // Cut before the escape, so an escape is never cut in two.
     for byte in &bytes[..bytes.len().min(FIELD)] {
         match byte {
@@ -372,8 +461,11 @@ fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use crate::{
-        limit::{Decision, Millis, Reason},
-        log::entry::*,
+        limit::Millis,
+        log::{
+            entry::*,
+            template::{self, Template},
+        },
     };
 
     fn entry() -> AccessEntry {
@@ -396,9 +488,9 @@ mod tests {
             auth: None,
             upstream: None,
             error: None,
-            browser: Some(Box::new(Browser {
+            fields: Some(Box::new(LoggedFields {
                 agent: Some(b"a \"b\"\\ \xff"[..].into()),
-                ..Browser::default()
+                ..LoggedFields::default()
             })),
         }
     }
@@ -420,7 +512,7 @@ mod tests {
         let expected = concat!(
             r#"{"ts":"2023-11-14T22:13:20.123Z","id":"0123","client":"192.0.2.1","peer":"10.0.0.9","method":"GET","#,
             r#""host":"a.test","path":"/x?y=1","proto":"HTTP/1.1","status":503,"bytes_in":0,"bytes_out":12,"dur_ms":1.5,"#,
-            r#""route":"/","limit":{"zone":"per_ip","decision":"reject","excess":21.0,"wait_ms":0,"retry_ms":100,"#,
+            r#""user_agent":"a \"b\"\\ �","route":"/","limit":{"zone":"per_ip","decision":"reject","excess":21.0,"wait_ms":0,"retry_ms":100,"#,
             r#""reason":"burst"}}"#,
             "\n"
         );
@@ -449,6 +541,129 @@ mod tests {
         assert!(line.ends_with(expected), "{line}");
     }
 
+    fn limited(decision: Verdict) -> Option<LimitStory> {
+        let (zone, fault) = ("per_ip".into(), None);
+        Some(LimitStory { zone, verdict: decision, key: 1, fault, is_parked: false })
+    }
+
+    #[test]
+    fn short_line_ends_with_what_is_not_as_usual() {
+        let of = |entry: AccessEntry| {
+            let mut line = Vec::new();
+            entry.write_short(&mut line);
+            // The time is that of the machine's zone.
+            String::from_utf8(line).expect("ASCII")["22:13:20".len()..].to_owned()
+        };
+        let usual = " 503 GET a.test/x?y=1 1.5 ms 192.0.2.1";
+        let upstream = Some(UpstreamStory::of(&"app".into()));
+        assert_eq!(of(entry()), format!("{usual}\n"));
+        assert_eq!(of(AccessEntry { upstream, ..entry() }), format!("{usual} -> app\n"));
+        let limit = limited(Verdict::EXEMPT);
+        assert_eq!(of(AccessEntry { limit, ..entry() }), format!("{usual}\n"));
+        let limit = limited(Verdict::EXEMPT.rejected(Reason::Burst, Millis(100)));
+        let rejected = format!("{usual}, per_ip: rejected, burst\n");
+        assert_eq!(of(AccessEntry { limit, ..entry() }), rejected);
+        let delay = Verdict { decision: Decision::Delay, wait: Millis(300), ..Verdict::EXEMPT };
+        let dry_run = limited(delay).map(Box::new);
+        let delayed = format!("{usual}, dry run: per_ip: waited 300 ms\n");
+        assert_eq!(of(AccessEntry { dry_run, ..entry() }), delayed);
+        let detail = "broken\n\x1b[31m".to_owned();
+        let error = Some(Box::new(ErrorStory { side: "client", kind: "x", detail }));
+        let host = Some("a\r\n200".into());
+        assert_eq!(
+            of(AccessEntry { error, host, ..entry() }),
+            " 503 GET a\\x0D\\x0A200/x?y=1 1.5 ms 192.0.2.1, broken\\x0A\\x1B[31m\n"
+        );
+    }
+
+    fn of_template(text: &str, escape: template::Escape, entry: &AccessEntry) -> String {
+        let mut line = Vec::new();
+        Template::parse(text, escape).expect("a format").write(entry, &mut line);
+        String::from_utf8(line).expect("text")
+    }
+
+    #[test]
+    fn template_shows_what_nginx_shows() {
+        let upstream = Some(UpstreamStory {
+            endpoint: Some("10.0.0.1:80".into()),
+            status: Some(StatusCode::OK),
+            connect: Some(Duration::from_millis(2)),
+            first_byte: Some(Duration::from_millis(40)),
+            ..UpstreamStory::default()
+        });
+        let limit = limited(Verdict::EXEMPT.rejected(Reason::Burst, Millis(100)));
+        let took = Duration::from_millis(1_500);
+        let path = Some(Asked::Other("/a//b/../%63?y=\"".into()));
+        let entry = AccessEntry { upstream, limit, took, path, ..entry() };
+        let fields = LoggedFields {
+            scheme: Some("https"),
+            user: Some(b"joe".to_vec()),
+            request: vec![(HeaderName::from_static("x-a"), b"q\"\t\xff"[..].into())],
+            ..LoggedFields::default()
+        };
+        let entry = AccessEntry { fields: Some(Box::new(fields)), ..entry };
+        for (text, default, json) in [
+            ("$remote_addr $realip_remote_addr", "192.0.2.1 10.0.0.9", "192.0.2.1 10.0.0.9"),
+            (
+                "<$request>",
+                "<GET /a//b/../%63?y=\\x22 HTTP/1.1>",
+                "<GET /a//b/../%63?y=\\\" HTTP/1.1>",
+            ),
+            ("$uri$is_args$args", "/a/c?y=\\x22", "/a/c?y=\\\""),
+            ("$http_x_a|$http_x_b|", "q\\x22\\x09\\xFF|-|", "q\\\"\\t\u{fffd}||"),
+            ("$status $body_bytes_sent $request_time", "503 12 1.500", "503 12 1.500"),
+            ("$msec $scheme $remote_user", "1700000001.623 https joe", "1700000001.623 https joe"),
+            ("$upstream_addr $upstream_status", "10.0.0.1:80 200", "10.0.0.1:80 200"),
+            ("$upstream_connect_time $upstream_header_time", "0.002 0.042", "0.002 0.042"),
+            ("$limit_req_status $limit_zone ${route}x", "REJECTED per_ip /x", "REJECTED per_ip /x"),
+            ("$host $request_id $request_method", "a.test 0123 GET", "a.test 0123 GET"),
+        ] {
+            let of = |escape| of_template(text, escape, &entry);
+            assert_eq!(of(template::Escape::Default), format!("{default}\n"), "{text}");
+            assert_eq!(of(template::Escape::Json), format!("{json}\n"), "{text}");
+        }
+    }
+
+    #[test]
+    fn template_shows_a_dash_or_nothing_for_what_is_not_there() {
+        let empty = AccessEntry {
+            method: None,
+            path: None,
+            host: None,
+            route: None,
+            fields: None,
+            ..entry()
+        };
+        let text = "$request|$request_uri|$uri|$args|$is_args|$host|$route|$remote_user|$scheme|\
+            $http_a|$sent_http_a|$upstream_addr|$upstream_header_time|$limit_req_status|$limit_zone";
+        let of = |escape| of_template(text, escape, &empty);
+        assert_eq!(of(template::Escape::Default), "-|-|-|-||-|-|-|-|-|-|-|-|-|-\n");
+        assert_eq!(of(template::Escape::Json), "||||||||||||||\n");
+    }
+
+    /// A format that spells `combined` out is that, byte for byte.
+    #[test]
+    fn template_of_combined_is_combined() {
+        let text = "$remote_addr - $remote_user [$time_local] \"$request\" $status \
+            $body_bytes_sent \"$http_referer\" \"$http_user_agent\"";
+        let mut fields = LoggedFields {
+            referer: Some(b"http://a/\"x"[..].into()),
+            agent: Some(b"curl \xe9"[..].into()),
+            user: Some(b"joe".to_vec()),
+            ..LoggedFields::default()
+        };
+        let named = [("referer", &fields.referer), ("user-agent", &fields.agent)];
+        fields.request = named
+            .into_iter()
+            .filter_map(|(name, value)| Some((HeaderName::from_static(name), value.clone()?)))
+            .collect();
+        let entry = AccessEntry { fields: Some(Box::new(fields)), ..entry() };
+        let mut combined = Vec::new();
+        entry.write_combined(&mut combined);
+        let line = of_template(text, template::Escape::Default, &entry);
+        assert_eq!(line, String::from_utf8(combined).expect("ASCII"));
+    }
+
     #[test]
     fn combined_is_escaped_as_nginx_does() {
         let mut line = Vec::new();
@@ -466,7 +681,7 @@ mod tests {
         let mut headers = HeaderList::default();
         let mut user = |credentials| {
             headers.set_static(KnownName::Authorization, credentials);
-            Browser::of(&headers).user.map(|user| String::from_utf8(user).expect("text"))
+            LoggedFields::of_user(&headers).user.map(|user| String::from_utf8(user).expect("text"))
         };
         assert_eq!(user("Basic dXNlci0xOnB3").as_deref(), Some("user-1"));
         assert_eq!(user("basic  QWxhZGRpbjpvcGVuIHNlc2FtZQ==").as_deref(), Some("Aladdin"));

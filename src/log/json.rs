@@ -57,6 +57,11 @@ impl<'a> Object<'a> {
         self.text(key, &text[..text.floor_char_boundary(FIELD)]);
     }
 
+    /// Writes bytes from a client, up to [`FIELD`] of them; what is no UTF-8 becomes U+FFFD.
+    pub fn bytes(&mut self, key: &'static str, bytes: &[u8]) {
+        self.text(key, &String::from_utf8_lossy(&bytes[..bytes.len().min(FIELD)]));
+    }
+
     /// Writes a text that has no character that JSON escapes.
     pub fn word(&mut self, key: &'static str, word: &str) {
         let out = self.key(key);
@@ -131,6 +136,12 @@ impl<'a> Object<'a> {
 /// Writes a string with its quotation marks.
 pub fn write_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
+    write_escaped(out, text);
+    out.push(b'"');
+}
+
+/// Writes a string without quotation marks.
+pub fn write_escaped(out: &mut Vec<u8>, text: &str) {
     let mut from = 0;
     for (at, byte) in text.bytes().enumerate() {
         // Bytes of multibyte characters are above 0x7f and pass unchanged, so bytes are
@@ -157,7 +168,6 @@ pub fn write_text(out: &mut Vec<u8>, text: &str) {
         }
     }
     out.extend_from_slice(&text.as_bytes()[from..]);
-    out.push(b'"');
 }
 
 fn write_thousandths(out: &mut Vec<u8>, thousandths: u64) {

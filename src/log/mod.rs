@@ -7,5 +7,6 @@ pub mod json;
 pub mod record;
 pub mod sample;
 pub mod settings;
+pub mod template;
 pub mod throttle;
 pub mod writer;

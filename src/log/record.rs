@@ -28,7 +28,7 @@ use crate::{
     limit::{ConcurrencyPermit, KeyFault, Millis, Reservations},
     log::{
         access::AccessLogger,
-        entry::{AccessEntry, Asked, Browser, ErrorStory},
+        entry::{AccessEntry, Asked, ErrorStory},
     },
     runtime::{
         clock::Clock,
@@ -44,6 +44,8 @@ pub struct Record {
     pub entry: AccessEntry,
     visit: Option<Rc<dyn RequestObserver>>,
     answered: bool,
+    /// True if the access log has no line for it.
+    is_silent: bool,
     /// None for most requests.
     held: Option<Box<Held>>,
 }
@@ -88,15 +90,23 @@ impl Record {
             auth: None,
             upstream: None,
             error: None,
-            browser: None,
+            fields: None,
         };
         let journal = Rc::clone(journal);
-        let record = Self { journal, began, entry, visit: None, answered: false, held: None };
+        let record = Self {
+            journal,
+            began,
+            entry,
+            visit: None,
+            answered: false,
+            is_silent: false,
+            held: None,
+        };
         Box::write(Box::new_uninit(), record)
     }
 
-    /// Records the requested target.
-    pub fn set_request(&mut self, head: &RequestParts) {
+    /// Records the requested target, and the fields that the log shows.
+    pub fn set_request(&mut self, head: &RequestParts, scheme: &'static str) {
         let RequestParts { method, uri, version, headers } = head;
         self.entry.method = Some(method.clone());
         self.entry.path = Some(match uri.path_and_query() {
@@ -105,10 +115,7 @@ impl Record {
             None => Asked::Other(uri.to_string().into()),
         });
         self.entry.proto = *version;
-        // Copied only for the format that shows them.
-        if self.journal.needs_browser_fields() {
-            self.entry.browser = Some(Box::new(Browser::of(headers)));
-        }
+        self.entry.fields = self.journal.fields_of(headers, scheme);
     }
 
     /// Records as much as could be parsed of a malformed request.
@@ -123,6 +130,11 @@ impl Record {
     /// Notifies `visit` at the end, and asks it for the bytes received.
     pub fn set_observer(&mut self, visit: Rc<dyn RequestObserver>) {
         self.visit = Some(visit);
+    }
+
+    /// Leaves the request out of the access log.
+    pub fn silence(&mut self) {
+        self.is_silent = true;
     }
 
     /// Keeps a permit until the request has ended.
@@ -159,6 +171,9 @@ impl Record {
     pub fn follow<B: Body>(mut self: Box<Self>, response: Response<B>) -> Response<LoggedBody<B>> {
         self.entry.status = response.head.status;
         self.answered = true;
+        if let Some(fields) = &mut self.entry.fields {
+            self.journal.add_response(&response.head.headers, fields);
+        }
         response.map(|inner| {
             // Asked now, because a body without content may never be polled.
             let ended = inner.is_end_stream();
@@ -222,7 +237,7 @@ impl Drop for Record {
             // After `received`: from here on the connection is ready for the next request.
             visit.ended();
         }
-        self.journal.write(&self.entry);
+        self.journal.write(&self.entry, self.is_silent);
     }
 }
 

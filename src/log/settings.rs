@@ -1,9 +1,11 @@
 //! Destination and format of the access log.
 
-use std::{path::PathBuf, time::Duration};
+use std::{io::IsTerminal, path::PathBuf, sync::Arc, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::template::Template;
 
 /// Destination of access lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,15 +20,42 @@ pub enum LogTarget {
     None,
 }
 
+impl LogTarget {
+    /// Returns true if people read it: a standard stream that is a terminal.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        match self {
+            Self::Stdout => std::io::stdout().is_terminal(),
+            Self::Stderr => std::io::stderr().is_terminal(),
+            Self::File(_) | Self::None => false,
+        }
+    }
+}
+
 /// Form of an access line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogFormat {
+    /// A short line on a terminal, else JSON.
+    Auto,
     /// One JSON object.
-    #[default]
     Json,
     /// nginx's `combined`.
     Combined,
+    /// A short line for people.
+    Short,
+    /// Text with variables.
+    Template(Arc<Template>),
+}
+
+/// Access lines of a route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RouteLog {
+    /// Its requests have lines.
+    #[default]
+    On,
+    /// They have none.
+    Off,
 }
 
 /// Settings of the access log.
@@ -42,4 +71,39 @@ pub struct AccessLogSettings {
     pub rejects_every: Duration,
     /// Destination of rejects in the form of nginx's error log.
     pub errors_to: LogTarget,
+}
+
+impl AccessLogSettings {
+    /// Format of the lines, for people or programs.
+    #[must_use]
+    pub fn chosen_format(&self) -> LogFormat {
+        self.format.on(self.to.is_terminal())
+    }
+}
+
+impl LogFormat {
+    fn on(&self, is_terminal: bool) -> Self {
+        match self {
+            Self::Auto if is_terminal => Self::Short,
+            Self::Auto => Self::Json,
+            chosen => chosen.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::log::settings::*;
+
+    #[test]
+    fn format_is_short_on_a_terminal_unless_one_is_written() {
+        assert_eq!(LogFormat::Auto.on(true), LogFormat::Short);
+        assert_eq!(LogFormat::Auto.on(false), LogFormat::Json);
+        for written in [LogFormat::Json, LogFormat::Combined, LogFormat::Short] {
+            assert_eq!([written.on(true), written.on(false)], [written.clone(), written]);
+        }
+        assert!(
+            !LogTarget::File("/dev/null".into()).is_terminal() && !LogTarget::None.is_terminal()
+        );
+    }
 }

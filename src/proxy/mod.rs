@@ -129,7 +129,7 @@ impl Proxy {
         let mut visit = RequestContext { line, peer, began, upload, body: Some(body), far: None };
         let mut record = Record::begin(&self.journal, peer.address, self.ids.next(), began);
         record.set_observer(Rc::clone(&visit.upload) as _);
-        record.set_request(&head);
+        record.set_request(&head, peer.transport.scheme());
 
         let handled = match unfit {
             None => self.handle(&mut head, &mut visit, &mut record).await,

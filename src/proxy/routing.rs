@@ -1,6 +1,6 @@
 //! Route of a request, and the responses that need none but know of the routes.
 
-use std::{borrow::Cow, cell::RefCell, net::IpAddr, rc::Rc, sync::Arc};
+use std::{borrow::Cow, cell::RefCell, net::IpAddr, rc::Rc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
@@ -117,7 +117,7 @@ impl Proxy {
             let detail = "ambiguous field: its values choose different routes";
             return Err(Error::new(Kind::HttpRequestError, detail).into());
         }
-        record.entry.route = Some(Arc::clone(&route.name));
+        route.begin_record(record);
         Ok((Rc::clone(route), path))
     }
 

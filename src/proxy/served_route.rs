@@ -15,6 +15,7 @@ use crate::{
     files::FileServer,
     http::{error::Error, header_list::HeaderList, target::Target},
     limit::{Gate, Mode, Part, Rule, Subject},
+    log::{record::Record, settings::RouteLog},
     upstream::{Upstream, settings::UpstreamSettings},
 };
 
@@ -30,6 +31,8 @@ pub struct Route {
     pub concurrency: Vec<ConcurrencyRule>,
     /// Conditions for passing, if it has any.
     pub guard: Option<Box<Guard>>,
+    /// Access lines of its requests.
+    pub log: RouteLog,
     /// Header fields that the rules count by.
     pub counted: Vec<HeaderName>,
     /// Action, after the limits.
@@ -51,6 +54,14 @@ pub struct Route {
 }
 
 impl Route {
+    /// Records that it takes a request.
+    pub fn begin_record(&self, record: &mut Record) {
+        record.entry.route = Some(Arc::clone(&self.name));
+        if self.log == RouteLog::Off {
+            record.silence();
+        }
+    }
+
     /// Judges a client by its network.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ use weir::{
         connection_limits::ConnectionLimits, drain::DrainOrder, listener::ListenerPolicy,
     },
     limit::{Queue, Zone},
-    log::{gateway::Gateway, writer},
+    log::{gateway::Gateway, settings::LogFormat, writer},
     process::worker::{Worker, shared::Shared},
     runtime::{clock::Clock, io::Io, release_timer::Timing},
     upstream::{
@@ -133,7 +133,7 @@ pub struct Edge {
     /// What the listener asks of connections.
     pub door: Arc<ListenerPolicy>,
     log: std::sync::mpsc::Receiver<Vec<u8>>,
-    lines: RefCell<VecDeque<serde_json::Value>>,
+    lines: RefCell<VecDeque<String>>,
     start: Instant,
 }
 
@@ -271,7 +271,11 @@ fn loaded(settings: UpstreamSettings) -> Arc<EndpointGroup> {
 }
 
 impl Edge {
-    fn new(config: Config, door: ListenerPolicy) -> (Rc<Self>, Pipes) {
+    fn new(mut config: Config, door: ListenerPolicy) -> (Rc<Self>, Pipes) {
+        // Also where the tests run in a terminal, which would get short lines.
+        if config.access_log.format == LogFormat::Auto {
+            config.access_log.format = LogFormat::Json;
+        }
         let (order, drain) = DrainOrder::new();
         let (sender, pipes) = mpsc::unbounded_channel();
         let (log_sender, log) = std::sync::mpsc::channel();
@@ -393,13 +397,16 @@ impl Edge {
 
     /// The next access line, which takes at most so long.
     pub async fn line_within(&self, time: Duration) -> serde_json::Value {
+        serde_json::from_str(&self.text_line_within(time).await).expect("JSON")
+    }
+
+    /// The next access line as text, which takes at most so long.
+    pub async fn text_line_within(&self, time: Duration) -> String {
         if self.lines.borrow().is_empty() {
             tokio::time::sleep(time).await;
             let batch = self.log.recv().expect("a line");
             let batch = String::from_utf8(batch).expect("text");
-            self.lines
-                .borrow_mut()
-                .extend(batch.lines().map(|line| serde_json::from_str(line).expect("JSON")));
+            self.lines.borrow_mut().extend(batch.lines().map(str::to_owned));
         }
         self.lines.borrow_mut().pop_front().expect("a whole line")
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::harness::{config, on_edge, on_edge_of, status};
+use crate::harness::{config, on_edge, on_edge_of, parsed, status};
 
 #[tokio::test(start_paused = true)]
 async fn line_of_a_refused_request_has_its_method_and_path() {
@@ -161,6 +161,76 @@ async fn line_of_a_refused_head_has_the_length_of_its_response() {
         assert!(rest.is_empty());
         assert_eq!(line["status"], 408);
         assert_eq!(line["bytes_out"], 0);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn json_line_has_the_referer_and_the_user_agent_if_they_were_sent() {
+    on_edge(&[], |edge| async move {
+        let request = "GET / HTTP/1.1\r\nhost: a\r\nReferer: http://a/\"\r\n\
+            user-agent: caf\u{e9} \u{7}\r\nuser-agent: 2\r\nconnection: close\r\n\r\n";
+        edge.exchange(&request.replace('\u{7}', "b")).await;
+        let line = edge.line().await;
+        assert_eq!(
+            (&line["referer"], &line["user_agent"]),
+            (&"http://a/\"".into(), &"caf\u{e9} b".into())
+        );
+        edge.exchange("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+        let line = edge.line().await;
+        assert!(line.get("referer").is_none() && line.get("user_agent").is_none(), "{line}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn line_of_a_format_has_the_fields_of_request_and_response() {
+    let config = |escape: &str| {
+        parsed(&format!(
+            "listeners: [ ':1' ]\naccess_log:\n  format: '$remote_addr \"$request\" $status \
+             $body_bytes_sent \"$http_x_a\" $sent_http_x_b $sent_http_x_c $scheme $route \
+             $request_time'\n  escape: {escape}\n\
+             routes: [ {{ path: /, respond: {{ status: 201, body: abc, headers: {{ x-b: '1' }} }} }} ]"
+        ))
+    };
+    for (escape, expected) in [
+        ("default", "192.0.2.1 \"GET /x\\x22?y HTTP/1.1\" 201 3 \"a, \\x5C\" 1 - http / 0.000"),
+        ("json", "192.0.2.1 \"GET /x\\\"?y HTTP/1.1\" 201 3 \"a, \\\\\" 1  http / 0.000"),
+    ] {
+        on_edge_of(config(escape), |edge| async move {
+            let request = "GET /x\"?y HTTP/1.1\r\nhost: a\r\nx-a: a\r\nX-A: \\\r\n\
+                connection: close\r\n\r\n";
+            edge.exchange(request).await;
+            assert_eq!(edge.text_line_within(Duration::from_millis(60)).await, expected);
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn line_of_a_request_is_left_out_where_its_route_has_log_off() {
+    let config = parsed(
+        "listeners: [ ':1' ]\nzones: { z: { key: global, rate: 1r/h } }\nroutes:\n\
+         - { path: /, respond: { status: 200 } }\n\
+         - { path: /off, log: off, respond: { status: 200 }, limits: [ { zone: z } ] }\n",
+    );
+    on_edge_of(config, |edge| async move {
+        let ask = |path: &str, more: &str| {
+            format!("GET {path} HTTP/1.1\r\nhost: a\r\n{more}connection: close\r\n\r\n")
+        };
+        for (path, more, expected) in [
+            ("/off", "", 200),
+            ("/off/x", "", 503),
+            ("/o%66f", "", 503),
+            ("/off", "content-length: 0\r\ncontent-length: 1\r\n", 400),
+            ("/last", "", 200),
+        ] {
+            assert_eq!(status(&edge.exchange(&ask(path, more)).await), expected, "{path} {more:?}");
+        }
+        // A head that cannot be read has no route whose setting could count.
+        let lines = [edge.line().await, edge.line().await];
+        let paths = lines.map(|line| format!("{} {}", line["path"], line["status"]));
+        assert_eq!(paths, ["\"/off\" 400", "\"/last\" 200"]);
     })
     .await;
 }

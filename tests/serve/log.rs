@@ -323,3 +323,15 @@ fn error_log_leaves_out_what_is_not_a_clients_rate() {
     let (_, errors) = written(settings, |weir| assert_eq!(get(weir.address, "/").status, 503));
     assert_eq!(errors, "");
 }
+
+/// A route without access lines still has those of the error log, which programs that ban addresses
+/// read.
+#[test]
+fn log_off_leaves_the_error_log_as_it_is() {
+    let settings = format!(
+        "{BY_ADDRESS}defaults: {{ log: off }}\naccess_log: {{ to: ACCESS }}\nerror_log: {{ to: ERRORS }}\n"
+    );
+    let (access, errors) =
+        written(&settings, |weir| (0..4).for_each(|_| drop(get(weir.address, "/"))));
+    assert_eq!((access.as_str(), errors.lines().count()), ("", 3), "{errors}");
+}

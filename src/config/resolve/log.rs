@@ -1,20 +1,29 @@
 //! Logs: destination, format and level.
 
-use std::str::FromStr;
+use std::{str::FromStr, sync::Arc};
 
 use super::{collector::Collector, location::Location};
 use crate::{
-    config::schema::{AccessLog, ErrorLog},
-    log::settings::{AccessLogSettings, LogFormat, LogTarget},
+    config::{
+        nearest,
+        schema::{AccessLog, ErrorLog},
+    },
+    log::{
+        settings::{AccessLogSettings, LogFormat, LogTarget},
+        template::{self, Escape, Template, TemplateError},
+    },
     runtime::hint::{HintedError, hinted},
 };
 
-/// Default number of rejects per key with a line of their own. nginx's format has no line for
+/// Formats that have a name.
+const FORMATS: [&str; 4] = ["auto", "combined", "json", "short"];
+
+/// Default number of rejects per key with a line of their own. The formats of nginx have no line for
 /// summaries.
-fn default_first(format: LogFormat) -> u32 {
+fn default_first(format: &LogFormat) -> u32 {
     match format {
-        LogFormat::Json => 5,
-        LogFormat::Combined => u32::MAX,
+        LogFormat::Auto | LogFormat::Json | LogFormat::Short => 5,
+        LogFormat::Combined | LogFormat::Template(_) => u32::MAX,
     }
 }
 
@@ -27,15 +36,72 @@ pub fn access(
 ) -> AccessLogSettings {
     let spot = root.key("access_log");
     let every = spot.key("sample_rejects").key("then_every");
+    let format = judge.take(spot.key("format"), format(&log.format, log.escape));
+    let format = format.unwrap_or(LogFormat::Json);
+    if log.escape != Escape::Default && !matches!(format, LogFormat::Template(_)) {
+        let hint = "remove it, or write a `format` with variables, like `$remote_addr $status`";
+        judge.refuse(spot.name("escape"), hinted("`escape` means nothing here", hint));
+    }
     AccessLogSettings {
         to: judge.take(spot.key("to"), target(&log.to)).unwrap_or(LogTarget::None),
-        format: log.format,
-        rejects_first: log.sample_rejects.first.unwrap_or_else(|| default_first(log.format)),
+        rejects_first: log.sample_rejects.first.unwrap_or_else(|| default_first(&format)),
+        format,
         rejects_every: judge.positive(every, &log.sample_rejects.then_every),
         errors_to: judge
             .take(root.key("error_log").key("to"), target(&errors.to))
             .unwrap_or(LogTarget::None),
     }
+}
+
+/// Parses the form of a line.
+fn format(text: &str, escape: Escape) -> Result<LogFormat, HintedError> {
+    let error = match text {
+        "auto" => return Ok(LogFormat::Auto),
+        "combined" => return Ok(LogFormat::Combined),
+        "json" => return Ok(LogFormat::Json),
+        "short" => return Ok(LogFormat::Short),
+        text => match Template::parse(text, escape) {
+            Ok(template) => return Ok(LogFormat::Template(Arc::new(template))),
+            Err(error) => error,
+        },
+    };
+    let hint = match &error {
+        TemplateError::Unknown(name) => match without_counterpart(name) {
+            Some(hint) => hint.to_owned(),
+            None => match nearest::nearest(name, template::NAMES) {
+                Some(known) => format!("did you mean `${known}`?"),
+                None => {
+                    format!("known here: {}, http_NAME, sent_http_NAME", template::NAMES.join(", "))
+                }
+            },
+        },
+        TemplateError::NoVariable(word) => match nearest::nearest(word, &FORMATS) {
+            Some(known) => format!("did you mean `{known}`?"),
+            None => format!("write {}, or text with variables", FORMATS.join(", ")),
+        },
+        TemplateError::NoName => {
+            "write `$status` or `$${status}`; a `$` alone cannot be shown".to_owned()
+        }
+        TemplateError::Control => "write it in one line".to_owned(),
+        TemplateError::TooLong => String::new(),
+    };
+    Err(hinted(error, hint))
+}
+
+/// Hint for variables of nginx that weir has no value for.
+fn without_counterpart(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "bytes_sent" => "`$body_bytes_sent` counts the body of the response",
+        "upstream_response_time" => {
+            "`$upstream_header_time` is the time to the head of its response, `$request_time` to its \
+            end"
+        }
+        "request_length" | "content_length" => "`json` has the length of the body as `bytes_in`",
+        "server_name" => "`$host` is the requested host, and `$route` the route that took it",
+        _ if name.starts_with("cookie_") => "`$http_cookie` has all cookies",
+        _ if name.starts_with("arg_") => "`$args` is the whole query",
+        _ => return None,
+    })
 }
 
 fn target(text: &str) -> Result<LogTarget, HintedError> {

@@ -42,6 +42,7 @@ pub fn route(
         rewrite: rewrite::rewrite(judge, spot.key("rewrite"), route, &patterns, matching),
         patterns,
         condition: condition::of_route(judge, spot, route.condition.as_ref()),
+        log: route.log,
         action: action::action(judge, names, spot, route),
         limits: limits(judge, names, spot.key("limits"), &route.limits),
         concurrency: concurrency::rules(judge, names, spot.key("concurrency"), &route.concurrency),

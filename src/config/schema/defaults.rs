@@ -8,6 +8,7 @@ use super::{
     concurrency::ConcurrentSpec,
     route::{LimitSpec, RequestSpec, ResponseSpec, RouteReject},
 };
+use crate::log::settings::RouteLog;
 
 /// Files that are included: one, or several.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -64,6 +65,10 @@ pub struct RouteDefaults {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-like" = "routes[].reject"))]
     pub reject: Option<RouteReject>,
+    /// Access lines of routes without `log`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-like" = "routes[].log"))]
+    pub log: Option<RouteLog>,
     /// Keys of `request` that a route does not write, of `request.headers` too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-like" = "routes[].request"))]

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::log::settings::LogFormat;
+use crate::log::template::Escape;
 
 /// Access log: one line for each request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -11,8 +11,11 @@ use crate::log::settings::LogFormat;
 pub struct AccessLog {
     /// `stdout`, `stderr`, `none` or a path with a slash in it (nginx: `access_log`).
     pub to: String,
-    /// Form of a line (nginx: `log_format`).
-    pub format: LogFormat,
+    /// Form of a line: `json`, `combined`, `short`, or text with the variables of nginx's
+    /// `log_format`. `auto` is `short` on a terminal and `json` elsewhere (nginx: `log_format`).
+    pub format: String,
+    /// Escape of values in a format with variables (nginx: `log_format ... escape=`).
+    pub escape: Escape,
     /// Fewer lines for a key that is rejected again and again.
     pub sample_rejects: SampleRejects,
 }
@@ -22,11 +25,11 @@ pub struct AccessLog {
 #[serde(default, deny_unknown_fields)]
 pub struct SampleRejects {
     /// Rejects of a key that get a line of their own, counted over all workers: 5 by default,
-    /// and all with `combined`.
+    /// and all with `combined` and formats with variables.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first: Option<u32>,
-    /// Interval at which the others are summed up: in a line of the log, or with `combined`,
-    /// which has none for it, on standard error.
+    /// Interval at which the others are summed up: in a line of a JSON log, or with other formats,
+    /// which have none for it, on standard error.
     #[schemars(extend("x-type" = "time"))]
     pub then_every: String,
 }
@@ -53,7 +56,8 @@ impl Default for AccessLog {
     fn default() -> Self {
         Self {
             to: "stdout".to_owned(),
-            format: LogFormat::Json,
+            format: "auto".to_owned(),
+            escape: Escape::default(),
             sample_rejects: SampleRejects::default(),
         }
     }

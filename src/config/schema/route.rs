@@ -14,7 +14,7 @@ use super::{
     defaults::or_none,
     files::FilesSpec,
 };
-use crate::compress::negotiate::Coding;
+use crate::{compress::negotiate::Coding, log::settings::RouteLog};
 
 /// Route: which requests are forwarded, redirected or responded to, and at which rate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -104,6 +104,10 @@ pub struct RouteSpec {
     /// Differences from the general `reject`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reject: Option<RouteReject>,
+    /// Access lines of its requests; with `off` they have none. The error log has those of rejects
+    /// all the same (nginx: `access_log off`).
+    #[serde(default)]
+    pub log: RouteLog,
     /// Limits and edits of requests.
     #[serde(default)]
     pub request: RequestSpec,

@@ -171,6 +171,7 @@ fn served(
 ) -> Route {
     Route {
         name: Arc::clone(&route.name),
+        log: route.log,
         counted: counted_by(&gate, &concurrency),
         gate,
         penalty_statuses: penalty_statuses(route),

@@ -7,6 +7,7 @@ mod grpc;
 mod h2load;
 mod haproxy;
 mod import;
+mod log_format;
 mod nginx;
 mod node;
 mod quiet;
