@@ -9,7 +9,10 @@ use super::{
 use crate::{
     access::networks::NetworkAccess,
     compress::negotiate::Coding,
-    downstream::settings::{ClientTimeouts, HeaderLimits, ListenerSettings},
+    downstream::{
+        paced_body::ResponseRate,
+        settings::{ClientTimeouts, HeaderLimits, ListenerSettings},
+    },
     http::condition::{Condition, RuleScope},
     limit::{ConcurrencySettings, Penalty, RuleSettings, ZoneSettings, client_ip::Trust},
     log::settings::{AccessLogSettings, RouteLog},
@@ -111,6 +114,8 @@ pub struct RouteConfig {
     pub response_edits: Edits,
     /// Offered response codings, the preferred one first.
     pub compress: Vec<Coding>,
+    /// Rate of responses, if it is limited.
+    pub response_rate: Option<ResponseRate>,
 }
 
 /// Resolved rule.

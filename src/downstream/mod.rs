@@ -9,6 +9,7 @@ pub mod fair_queue;
 pub mod http1;
 pub mod http2;
 pub mod listener;
+pub mod paced_body;
 pub mod proxy_protocol;
 pub mod relay;
 pub mod request_body;

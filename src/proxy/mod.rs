@@ -204,7 +204,8 @@ impl Proxy {
         }
         let Action::Forward(upstream) = &route.action else {
             let facts = facts(&target, &route, visit, record).of_target(rewritten.as_deref());
-            return boxed(self.respond_itself(&route, head, &path, &facts)).await;
+            let response = boxed(self.respond_itself(&route, head, &path, &facts)).await?;
+            return Ok(response.map(|body| route.paced(body)));
         };
 
         let mut body = visit.body.take().unwrap_or_default();
@@ -228,7 +229,7 @@ impl Proxy {
         route.restore(&mut response.head.headers, settings, &target);
         let response = returned(response, upgrade.as_ref(), &target, &route, visit, record)?;
         let response = compress::code(response, preference.as_ref(), &self.coders);
-        Ok(response.map(ResponseBody::Upstream))
+        Ok(response.map(|body| route.paced(ResponseBody::Upstream(body))))
     }
 
     /// Responds to a request for which no route is chosen.
@@ -274,8 +275,8 @@ impl Proxy {
             Passage::Through(verified) => Ok(ControlFlow::Continue(verified)),
             Passage::Refused(response) => {
                 let response = returned(response, None, asking.target, route, visit, record)?;
-                let response =
-                    compress::code(response, None, &self.coders).map(ResponseBody::Upstream);
+                let response = compress::code(response, None, &self.coders);
+                let response = response.map(|body| route.paced(ResponseBody::Upstream(body)));
                 Ok(ControlFlow::Break(response))
             }
         }

@@ -6,12 +6,15 @@ use http::{HeaderName, Method, header, uri::PathAndQuery};
 
 use super::{
     action::Action, concurrency::ConcurrencyRule, guard::Guard, header_edits::Edits,
-    refusal::Refusal, reject::Reject, rewrite::Rewrite,
+    refusal::Refusal, reject::Reject, rewrite::Rewrite, to_client::ResponseBody,
 };
 use crate::{
     access::networks::NetworkVerdict,
     compress::negotiate::Coding,
-    downstream::upload::RequestBody,
+    downstream::{
+        paced_body::{PacedBody, ResponseRate},
+        upload::RequestBody,
+    },
     files::FileServer,
     http::{error::Error, header_list::HeaderList, target::Target},
     limit::{Gate, Mode, Part, Rule, Subject},
@@ -51,6 +54,8 @@ pub struct Route {
     pub response_edits: Edits,
     /// Offered response codings.
     pub compress: Vec<Coding>,
+    /// Rate of responses, if it is limited.
+    pub response_rate: Option<ResponseRate>,
 }
 
 impl Route {
@@ -59,6 +64,16 @@ impl Route {
         record.entry.route = Some(Arc::clone(&self.name));
         if self.log == RouteLog::Off {
             record.silence();
+        }
+    }
+
+    /// Body of a response at the rate of the route.
+    #[inline]
+    #[must_use]
+    pub fn paced(&self, body: ResponseBody) -> ResponseBody {
+        match self.response_rate {
+            None => body,
+            Some(rate) => ResponseBody::Paced(Box::new(PacedBody::new(body, rate))),
         }
     }
 

@@ -14,7 +14,7 @@ use http_body_util::Full;
 use super::{context::RequestContext, upgrade::agreed};
 use crate::{
     compress::body::Coded,
-    downstream::upload::RequestBody,
+    downstream::{paced_body::PacedBody, upload::RequestBody},
     files::body::FileBody,
     http::{
         error::Error,
@@ -35,6 +35,8 @@ pub enum ResponseBody {
     File(Box<Coded<FileBody>>),
     /// That of an upstream.
     Upstream(Coded<Box<UpstreamBody<RequestBody>>>),
+    /// One of them at the rate of its route.
+    Paced(Box<PacedBody<Self>>),
 }
 
 impl Body for ResponseBody {
@@ -49,6 +51,7 @@ impl Body for ResponseBody {
             Self::Own(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
             Self::File(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
             Self::Upstream(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            Self::Paced(body) => Pin::new(body).poll_frame(context),
         }
     }
 
@@ -57,6 +60,7 @@ impl Body for ResponseBody {
             Self::Own(body) => body.is_end_stream(),
             Self::File(body) => body.is_end_stream(),
             Self::Upstream(body) => body.is_end_stream(),
+            Self::Paced(body) => body.is_end_stream(),
         }
     }
 
@@ -65,6 +69,7 @@ impl Body for ResponseBody {
             Self::Own(body) => body.size_hint(),
             Self::File(body) => body.size_hint(),
             Self::Upstream(body) => body.size_hint(),
+            Self::Paced(body) => body.size_hint(),
         }
     }
 }

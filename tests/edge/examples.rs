@@ -420,6 +420,33 @@ async fn canary() {
     .await;
 }
 
+/// A download gets its first mebibyte immediately, then 512 KiB a second; the probe has no line.
+#[tokio::test(start_paused = true)]
+async fn downloads() {
+    on_raw_edge(example("downloads"), |edge, mut pipes| async move {
+        edge.world.app_is(&[1]);
+        let fields = ["host: a", "user-agent: curl/8"];
+        assert_eq!(status(&ask(&edge, "192.0.2.1", "GET /healthz", &fields).await), 200);
+        let mut client = edge.connect();
+        let request = "GET /downloads/a HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\
+            user-agent: curl/8\r\n\r\n";
+        client.write_all(request.as_bytes()).await.expect("an open pipe");
+        let mut upstream = pipes.recv().await.expect("a connection");
+        tokio::task::spawn_local(async move {
+            let head = "HTTP/1.1 200 OK\r\ncontent-length: 2097152\r\n\r\n";
+            upstream.write_all(head.as_bytes()).await.expect("an open pipe");
+            upstream.write_all(&vec![0; 2 << 20]).await.expect("an open pipe");
+        });
+        let (began, mut whole) = (tokio::time::Instant::now(), Vec::new());
+        client.read_to_end(&mut whole).await.expect("an open pipe");
+        assert_eq!(began.elapsed(), Duration::from_secs(2));
+        let line = edge.text_line_within(Duration::from_millis(60)).await;
+        let rest = " \"GET /downloads/a HTTP/1.1\" 200 2097152 \"curl/8\" 2.000";
+        assert!(line.starts_with("192.0.2.1 [") && line.ends_with(rest), "{line}");
+    })
+    .await;
+}
+
 /// Each service has a file. A route has the limits of the main file unless it writes its own.
 #[tokio::test(start_paused = true)]
 async fn several_files() {

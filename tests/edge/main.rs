@@ -55,6 +55,7 @@ mod interim;
 mod intermediary;
 mod keys;
 mod leaving;
+mod limit_rate;
 mod lingering_close;
 mod proxy_loop;
 mod regression;

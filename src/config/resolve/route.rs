@@ -1,6 +1,6 @@
 //! Routes: names to references, rules checked against their zones.
 
-use std::sync::Arc;
+use std::{num::NonZeroU64, sync::Arc};
 
 use super::{
     access, action, auth, codings::codings, collector::Collector, concurrency, condition, edits,
@@ -9,10 +9,10 @@ use super::{
 use crate::{
     config::{
         nearest,
-        schema::{LimitSpec, PenaltySpec, RouteSpec},
+        schema::{LimitSpec, PenaltySpec, ResponseSpec, RouteSpec},
         settings::{PenaltyConfig, RouteConfig, RuleConfig},
     },
-    downstream::collected_body::PER_WORKER,
+    downstream::{collected_body::PER_WORKER, paced_body::ResponseRate},
     limit::{
         MAX_RULES, Millis, Mode, Penalty, Rule, RuleSettings, Zone, ZoneSettings, rule::RuleError,
     },
@@ -68,7 +68,32 @@ pub fn route(
             Message::Response,
         ),
         compress: codings(judge, response.key("compress"), &route.response.compress),
+        response_rate: response_rate(judge, response, &route.response),
     }
+}
+
+/// Resolves the rate of responses.
+fn response_rate(
+    judge: &mut Collector<'_>,
+    spot: Location<'_>,
+    written: &ResponseSpec,
+) -> Option<ResponseRate> {
+    let after = judge.size(spot.key("limit_rate_after"), &written.limit_rate_after, 0..=MAX_BODY);
+    if written.limit_rate.0 == "none" {
+        if after > 0 {
+            let hint = "add `limit_rate`, like `limit_rate: 512KiB`";
+            let message = "`limit_rate_after` without `limit_rate`";
+            judge.refuse(spot.name("limit_rate_after"), hinted(message, hint));
+        }
+        return None;
+    }
+    if written.limit_rate.0 == "0" {
+        let hint = "write `none` for no limit";
+        judge.refuse(spot.key("limit_rate"), hinted("a rate of `0` would never end", hint));
+        return None;
+    }
+    let rate = judge.size(spot.key("limit_rate"), &written.limit_rate, 1..=MAX_BODY);
+    Some(ResponseRate { rate: NonZeroU64::new(rate as u64)?, after: after as u64 })
 }
 
 fn limits(

@@ -89,15 +89,15 @@ pub struct RouteSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub concurrency: Vec<ConcurrentSpec>,
     /// Networks whose clients may pass; judged before the limits, so that a refused client spends
-    /// nothing.
+    /// nothing. `none` in place of a default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "or_none::<AccessSpec>")]
     pub access: Option<AccessSpec>,
-    /// Users that may pass with a password, asked for behind the limits.
+    /// Users that may pass with a password, asked for behind the limits. `none` in place of a default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "or_none::<BasicAuthSpec>")]
     pub basic_auth: Option<BasicAuthSpec>,
-    /// Service that judges each request, asked behind the limits.
+    /// Service that judges each request, asked behind the limits. `none` in place of a default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "or_none::<AuthSpec>")]
     pub auth: Option<AuthSpec>,
@@ -254,7 +254,7 @@ impl Default for RequestSpec {
 }
 
 /// Compression and edits of the responses of a route.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ResponseSpec {
     /// Codings that clients may get, in order of preference (nginx: `gzip`, `brotli`).
@@ -262,6 +262,24 @@ pub struct ResponseSpec {
     /// Edits of the fields of responses: those of an upstream, `redirect`,
     /// `respond` and `files`.
     pub headers: HeadersSpec,
+    /// Bytes a second that a client gets of one response, `none` for no limit. It counts for each
+    /// response alone, and not after an upgrade (nginx: `limit_rate`).
+    #[schemars(extend("x-type" = "size or `none`"))]
+    pub limit_rate: Amount,
+    /// Bytes of a response before `limit_rate` counts (nginx: `limit_rate_after`).
+    #[schemars(extend("x-type" = "size"))]
+    pub limit_rate_after: Amount,
+}
+
+impl Default for ResponseSpec {
+    fn default() -> Self {
+        Self {
+            compress: Vec::new(),
+            headers: HeadersSpec::default(),
+            limit_rate: Amount("none".to_owned()),
+            limit_rate_after: Amount("0".to_owned()),
+        }
+    }
 }
 
 /// Edits of header fields: removing comes first.

@@ -185,6 +185,7 @@ fn served(
         request_edits: route.request_edits.clone(),
         response_edits: route.response_edits.clone(),
         compress: route.compress.clone(),
+        response_rate: route.response_rate,
     }
 }
 
