@@ -67,6 +67,8 @@ pub struct UploadProgress {
 pub struct ClientState {
     awaiting: Cell<WaitingFor>,
     stalled: Cell<bool>,
+    /// True while its response waits for the rate of its route.
+    paused: Cell<bool>,
     closed: Cell<bool>,
     activity: Cell<u64>,
     upload: Cell<UploadProgress>,
@@ -95,6 +97,7 @@ impl ClientState {
         Rc::new(Self {
             awaiting: Cell::new(awaiting),
             stalled: Cell::new(false),
+            paused: Cell::new(false),
             closed: Cell::new(false),
             activity: Cell::new(0),
             upload: Cell::default(),
@@ -118,6 +121,8 @@ impl ClientState {
             // Whatever else it has to send: the write time-out is that of a client that takes
             // nothing.
             _ if self.stalled.get() => WaitingFor::Room,
+            // Its upload is read together with its response, so it is not late meanwhile.
+            _ if self.paused.get() => WaitingFor::Nothing,
             // A client that has closed its side may have left. In the other states weir reads, and
             // notices the end itself.
             WaitingFor::Nothing if self.closed.get() => WaitingFor::Farewell,
@@ -161,6 +166,13 @@ impl ClientState {
             // ... and its next stream, unless the data it takes had piled up.
             WaitingFor::Stream if !was => {}
             _ => self.touch(),
+        }
+    }
+
+    /// Records whether its response waits for the rate of its route.
+    pub fn pause(&self, paused: bool) {
+        if self.paused.replace(paused) != paused {
+            self.touch();
         }
     }
 

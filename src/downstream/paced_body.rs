@@ -6,6 +6,7 @@
 use std::{
     num::NonZeroU64,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -13,6 +14,8 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::client_state::ClientState;
 
 /// Time whose bytes are given on together: one wake-up for each byte would cost more than the bytes.
 const TURN: Duration = Duration::from_millis(50);
@@ -35,6 +38,8 @@ pub struct PacedBody<B> {
 /// State of a body with a rate.
 struct Pace {
     rate: ResponseRate,
+    /// State of the client, which is not late while its response waits here.
+    client: Rc<ClientState>,
     /// Instant at which the first byte was asked for.
     began: Option<Instant>,
     /// Bytes given on.
@@ -45,15 +50,16 @@ struct Pace {
 }
 
 impl<B> PacedBody<B> {
-    /// Wraps a body.
-    pub fn new(inner: B, rate: ResponseRate) -> Self {
-        Self { inner, pace: Pace::new(rate) }
+    /// Wraps a body for a client.
+    pub fn new(inner: B, rate: ResponseRate, client: &Rc<ClientState>) -> Self {
+        Self { inner, pace: Pace::new(rate, client) }
     }
 }
 
 impl Pace {
-    fn new(rate: ResponseRate) -> Self {
-        Self { rate, began: None, sent: 0, rest: Bytes::new(), timer: None }
+    fn new(rate: ResponseRate, client: &Rc<ClientState>) -> Self {
+        let client = Rc::clone(client);
+        Self { rate, client, began: None, sent: 0, rest: Bytes::new(), timer: None }
     }
 
     /// Bytes that may have been given on after this time.
@@ -80,12 +86,15 @@ impl Pace {
         loop {
             let now = Instant::now();
             let began = *self.began.get_or_insert(now);
+            // Computed from the beginning each time: a late timer loses nothing, and errors do not
+            // add up.
             let waiting = self.rest.len() as u64;
             let room = self.granted(now - began).saturating_sub(self.sent);
             let wanted = waiting.min(self.turn());
             if room >= wanted {
                 let taken = room.min(waiting);
                 self.sent += taken;
+                self.client.pause(false);
                 // At most the length of the bytes.
                 return Poll::Ready(taken as usize);
             }
@@ -94,6 +103,7 @@ impl Pace {
                 None => self.timer = Some(Box::pin(sleep_until(due))),
                 Some(timer) => timer.as_mut().reset(due),
             }
+            self.client.pause(true);
             if let Some(timer) = &mut self.timer {
                 ready!(timer.as_mut().poll(context));
             }
@@ -112,13 +122,22 @@ impl Pace {
                 end => return Poll::Ready(end),
             };
             match frame.into_data() {
+                // An empty piece would wait for nothing.
                 Ok(data) if data.is_empty() => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Ok(data) => self.rest = data,
+                // Behind the last byte, whose time has come.
                 Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
             }
         }
         let room = ready!(self.poll_room(context));
         Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(room)))))
+    }
+}
+
+impl Drop for Pace {
+    fn drop(&mut self) {
+        // The next response of the connection may have no rate.
+        self.client.pause(false);
     }
 }
 
@@ -154,10 +173,11 @@ impl<B: Body<Data = Bytes> + Unpin> Body for PacedBody<B> {
 mod tests {
     use http_body_util::{BodyExt, Full, StreamBody};
 
-    use crate::downstream::paced_body::*;
+    use crate::downstream::{client_state::WaitingFor, paced_body::*};
 
-    fn rate(rate: u64, after: u64) -> ResponseRate {
-        ResponseRate { rate: NonZeroU64::new(rate).expect("a rate"), after }
+    fn paced<B>(body: B, rate: u64, after: u64) -> PacedBody<B> {
+        let rate = ResponseRate { rate: NonZeroU64::new(rate).expect("a rate"), after };
+        PacedBody::new(body, rate, &ClientState::new(WaitingFor::Body))
     }
 
     /// Bytes with the millisecond at which they came.
@@ -180,13 +200,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn pace_gives_turns_of_fifty_milliseconds() {
-        let times = times(PacedBody::new(full(200), rate(1_000, 0))).await;
+        let times = times(paced(full(200), 1_000, 0)).await;
         assert_eq!(times, [(50, 50), (50, 100), (50, 150), (50, 200)]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn pace_begins_behind_the_first_bytes() {
-        let times = times(PacedBody::new(full(1_120), rate(1_000, 1_000))).await;
+        let times = times(paced(full(1_120), 1_000, 1_000)).await;
         assert_eq!(times, [(1_000, 0), (50, 50), (50, 100), (20, 120)]);
     }
 
@@ -200,7 +220,7 @@ mod tests {
             (1_000_000, 1_000, 1_000_000, 0),
             (1_001, 7, 1_000, 143),
         ] {
-            let times = times(PacedBody::new(full(length as usize), rate(per_second, after))).await;
+            let times = times(paced(full(length as usize), per_second, after)).await;
             assert_eq!(times.iter().map(|(size, _)| *size as u64).sum::<u64>(), length);
             assert_eq!(times.last().map(|(_, time)| *time), Some(end), "{length} at {per_second}");
             let mut sent = 0;
@@ -224,7 +244,7 @@ mod tests {
             (number < 4).then_some((frame, number + 1))
         });
         let body = StreamBody::new(Box::pin(pieces));
-        let times = times(PacedBody::new(body, rate(1_000, 0))).await;
+        let times = times(paced(body, 1_000, 0)).await;
         assert_eq!(times[9], (50, 500));
         assert_eq!(times[10..12], [(500, 1_500), (500, 1_500)]);
         assert_eq!(times.last(), Some(&(50, 2_000)));
@@ -232,7 +252,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn pace_keeps_the_length_and_the_trailers() {
-        let mut body = PacedBody::new(full(100), rate(1_000, 0));
+        let mut body = paced(full(100), 1_000, 0);
         assert_eq!(body.size_hint().exact(), Some(100));
         let _first = body.frame().await;
         assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(50), false));
@@ -241,9 +261,23 @@ mod tests {
         let trailers = http::HeaderMap::new();
         let frames = [Frame::data(Bytes::from_static(b"a")), Frame::trailers(trailers)];
         let frames = frames.map(Ok::<_, std::convert::Infallible>);
-        let mut body =
-            PacedBody::new(StreamBody::new(futures_util::stream::iter(frames)), rate(1_000, 0));
+        let mut body = paced(StreamBody::new(futures_util::stream::iter(frames)), 1_000, 0);
         assert!(body.frame().await.expect("data").expect("data").is_data());
         assert!(body.frame().await.expect("trailers").expect("trailers").is_trailers());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn client_is_not_late_while_its_response_waits() {
+        let client = ClientState::new(WaitingFor::Body);
+        let rate = ResponseRate { rate: NonZeroU64::MIN, after: 0 };
+        let mut body = PacedBody::new(full(3), rate, &client);
+        let mut frame = Box::pin(body.frame());
+        assert!(futures_util::poll!(&mut frame).is_pending());
+        assert_eq!(client.pending().0, WaitingFor::Nothing);
+        let _first = frame.await;
+        assert_eq!(client.pending().0, WaitingFor::Body);
+        assert!(futures_util::poll!(body.frame()).is_pending());
+        drop(body);
+        assert_eq!(client.pending().0, WaitingFor::Body);
     }
 }

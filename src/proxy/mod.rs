@@ -205,7 +205,7 @@ impl Proxy {
         let Action::Forward(upstream) = &route.action else {
             let facts = facts(&target, &route, visit, record).of_target(rewritten.as_deref());
             let response = boxed(self.respond_itself(&route, head, &path, &facts)).await?;
-            return Ok(response.map(|body| route.paced(body)));
+            return Ok(route.paced(response, visit.line));
         };
 
         let mut body = visit.body.take().unwrap_or_default();
@@ -229,7 +229,7 @@ impl Proxy {
         route.restore(&mut response.head.headers, settings, &target);
         let response = returned(response, upgrade.as_ref(), &target, &route, visit, record)?;
         let response = compress::code(response, preference.as_ref(), &self.coders);
-        Ok(response.map(|body| route.paced(ResponseBody::Upstream(body))))
+        Ok(route.paced(response.map(ResponseBody::Upstream), visit.line))
     }
 
     /// Responds to a request for which no route is chosen.
@@ -276,7 +276,8 @@ impl Proxy {
             Passage::Refused(response) => {
                 let response = returned(response, None, asking.target, route, visit, record)?;
                 let response = compress::code(response, None, &self.coders);
-                let response = response.map(|body| route.paced(ResponseBody::Upstream(body)));
+                let response = response.map(ResponseBody::Upstream);
+                let response = route.paced(response, visit.line);
                 Ok(ControlFlow::Break(response))
             }
         }

@@ -13,10 +13,11 @@ use crate::{
     compress::negotiate::Coding,
     downstream::{
         paced_body::{PacedBody, ResponseRate},
+        request_channel::RequestChannel,
         upload::RequestBody,
     },
     files::FileServer,
-    http::{error::Error, header_list::HeaderList, target::Target},
+    http::{error::Error, header_list::HeaderList, message::Response, target::Target},
     limit::{Gate, Mode, Part, Rule, Subject},
     log::{record::Record, settings::RouteLog},
     upstream::{Upstream, settings::UpstreamSettings},
@@ -70,11 +71,14 @@ impl Route {
     /// Body of a response at the rate of the route.
     #[inline]
     #[must_use]
-    pub fn paced(&self, body: ResponseBody) -> ResponseBody {
-        match self.response_rate {
-            None => body,
-            Some(rate) => ResponseBody::Paced(Box::new(PacedBody::new(body, rate))),
-        }
+    pub fn paced(
+        &self,
+        response: Response<ResponseBody>,
+        line: &RequestChannel,
+    ) -> Response<ResponseBody> {
+        let Some(rate) = self.response_rate else { return response };
+        let paced = |body| ResponseBody::Paced(Box::new(PacedBody::new(body, rate, &line.state)));
+        response.map(paced)
     }
 
     /// Judges a client by its network.

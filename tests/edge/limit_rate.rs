@@ -94,6 +94,30 @@ async fn limit_rate_outlasts_the_timeouts_of_both_sides() {
     .await;
 }
 
+/// The upload is read together with the response, so a client that uploads waits for weir then.
+#[tokio::test(start_paused = true)]
+async fn limit_rate_does_not_make_an_upload_late() {
+    on_raw_edge(proxied("limit_rate: 10"), |edge, mut pipes| async move {
+        let mut client = edge.connect();
+        let head = "POST /a HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\
+            transfer-encoding: chunked\r\n\r\n1\r\na\r\n";
+        client.write_all(head.as_bytes()).await.expect("an open pipe");
+        let _upstream = respond(&mut pipes, 600).await;
+        let (mut reads, mut writes) = tokio::io::split(client);
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(Duration::from_secs(45)).await;
+            writes.write_all(b"1\r\nb\r\n0\r\n\r\n").await.expect("an open pipe");
+            std::future::pending::<()>().await;
+        });
+        let (began, mut whole) = (Instant::now(), Vec::new());
+        reads.read_to_end(&mut whole).await.expect("an open pipe");
+        let whole = String::from_utf8(whole).expect("ASCII");
+        assert!(whole.starts_with("HTTP/1.1 200 ") && whole.ends_with(&"x".repeat(600)), "{whole}");
+        assert_eq!(began.elapsed().as_secs(), 60);
+    })
+    .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn limit_rate_ends_with_its_client() {
     on_raw_edge(proxied("limit_rate: 100"), |edge, mut pipes| async move {
