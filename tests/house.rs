@@ -842,8 +842,9 @@ fn troubleshooting_has_every_kind_and_every_reason() {
 #[test]
 fn examples_are_linked_by_a_page() {
     let all: String = pages().iter().map(|name| page(name)).collect();
-    for path in files_below(&root().join("config/examples"), ".yaml") {
-        let name = path.file_name().expect("a file").to_string_lossy().into_owned();
+    let examples = root().join("config/examples");
+    for path in files_below(&examples, ".yaml") {
+        let name = path.strip_prefix(&examples).expect("below").display();
         assert!(all.contains(&format!("config/examples/{name})")), "no page links {name}");
     }
 }

@@ -40,9 +40,11 @@ pub fn apply(tree: &mut Node, problems: &mut Problems) {
     for route in routes {
         let applying = applying(&groups, route, problems);
         let Value::Map(own) = &mut route.value else { continue };
+        // The most specific group comes first: what it gives, a later one cannot give again.
         for index in applying {
             inherit(own, &groups[index].entries, &mut used);
         }
+        // After the last group: until here it keeps the others away.
         own.retain(|entry| !is_none(entry));
     }
     unused(&groups, &used, problems);
@@ -101,6 +103,7 @@ fn applying(groups: &[Group], route: &Node, problems: &mut Problems) -> Vec<usiz
     // A host that is none is reported where the route is resolved.
     let hosts = hosts_of(route).filter_map(|(_, scalar)| read_host(&scalar.text).ok());
     let mut hosts = hosts.map(|host| applying_to(groups, &host));
+    // A route for every host is not one of the hosts that `defaults` name.
     let Some(first) = hosts.next() else { return applying_to(groups, &HostPattern::Any) };
     if hosts.any(|other| other != first) {
         let span = route.get("hosts").map_or(route.span, |entry| entry.key_span);
@@ -130,6 +133,7 @@ fn inherit(own: &mut Vec<MappingEntry>, defaults: &[MappingEntry], used: &mut Ha
             ALTERNATIVES.contains(&&*default.key) && ALTERNATIVES.contains(&&*entry.key)
         };
         match own.iter().position(|entry| entry.key == default.key) {
+            // With both, every request would be asked for a password and judged by a service.
             None if own.iter().any(is_other) => {}
             None => {
                 used.insert(default.key_span);
@@ -141,6 +145,7 @@ fn inherit(own: &mut Vec<MappingEntry>, defaults: &[MappingEntry], used: &mut Ha
                 else {
                     continue;
                 };
+                // Names like those of `set` are one value, as nginx takes all of `add_header` or none.
                 if NESTED.contains(&&*default.key) {
                     inherit(own, defaults, used);
                 }

@@ -70,9 +70,11 @@ impl Reader<'_> {
         };
         let folder = path.parent().unwrap_or(Path::new(""));
         for mut pattern in patterns {
+            // Filled here, before the rest of the file: only the names of files are needed now.
             interpolate::fill(&mut pattern, self.outside, self.problems);
             for included in self.matching(&pattern, folder) {
                 if let Some(mut file) = self.file(&included) {
+                    // A relative name in there starts at the folder of that file.
                     self.open.push(canonical(&included.path));
                     self.includes(&mut file, &included.path);
                     self.open.pop();
@@ -118,6 +120,7 @@ impl Reader<'_> {
                 return Vec::new();
             }
         };
+        // The order of a folder is that of its file system, so it must not count.
         names.retain(|found| wildcard::is_meant(&name, found));
         names.sort_unstable();
         let included = |name: String| {
@@ -159,6 +162,7 @@ impl Reader<'_> {
                 return None;
             }
         };
+        // Counted after the read: one file is bounded by itself.
         self.bytes += text.len();
         if self.bytes > MAX_TOTAL {
             let message = format!("all included files are larger than {MAX_TOTAL} bytes");
@@ -204,6 +208,7 @@ impl Reader<'_> {
             if key == "defaults" && !self.is_for_hosts(&entry) {
                 continue;
             }
+            // Keys of a wrong kind are joined too, and reported with all others later.
             match whole.iter_mut().find(|own| own.key == entry.key) {
                 None => whole.push(entry),
                 Some(own) => self.extend(&mut own.node, entry),

@@ -276,6 +276,7 @@ impl<'a> Reader<'a> {
         };
         let node = Node { span: first_key.unwrap_or(span), value };
         if let Some(anchor) = anchor {
+            // The kept value is a copy too: anchors within anchors would otherwise cost nothing.
             self.count_copies(&node, span)?;
             self.anchors.insert(anchor, node.clone());
         }
@@ -285,6 +286,7 @@ impl<'a> Reader<'a> {
     /// Value that an alias stands for. Problems with the value as a whole are at the alias, those
     /// within it at their text.
     fn alias(&mut self, anchor: usize, span: Span, depth: usize) -> Result<Option<Node>, Stop> {
+        // The parser knows the name as soon as its value begins.
         let Some(node) = self.anchors.get(&anchor).cloned() else {
             let hint = "write the value out where it is used";
             self.problems.error(span, "this alias stands within its own anchor", hint);

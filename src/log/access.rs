@@ -139,20 +139,21 @@ impl AccessLogger {
         match &*self.format.borrow() {
             LogFormat::Json => LoggedFields::of_json(headers),
             LogFormat::Combined => Some(Box::new(LoggedFields::of_combined(headers))),
-            LogFormat::Template(template) => {
+            LogFormat::Own(format) => {
                 let mut fields = Box::new(LoggedFields::of_user(headers));
                 fields.scheme = Some(scheme);
-                template.keep_request(headers, &mut fields);
+                format.keep_request(headers, &mut fields);
                 Some(fields)
             }
+            // A short line shows none of them.
             LogFormat::Short | LogFormat::Auto => None,
         }
     }
 
     /// Adds the header fields of a response that the format shows.
     pub fn add_response(&self, headers: &HeaderList, fields: &mut LoggedFields) {
-        if let LogFormat::Template(template) = &*self.format.borrow() {
-            template.keep_response(headers, fields);
+        if let LogFormat::Own(format) = &*self.format.borrow() {
+            format.keep_response(headers, fields);
         }
     }
 
@@ -169,7 +170,7 @@ impl AccessLogger {
                 LogFormat::Json | LogFormat::Auto => entry.write_json(batch),
                 LogFormat::Combined => entry.write_combined(batch),
                 LogFormat::Short => entry.write_short(batch),
-                LogFormat::Template(template) => template.write(entry, batch),
+                LogFormat::Own(format) => format.write(entry, batch),
             });
         }
     }

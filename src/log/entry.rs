@@ -464,7 +464,7 @@ mod tests {
         limit::Millis,
         log::{
             entry::*,
-            template::{self, Template},
+            line_format::{self, LineFormat},
         },
     };
 
@@ -542,8 +542,8 @@ mod tests {
     }
 
     fn limited(decision: Verdict) -> Option<LimitStory> {
-        let (zone, fault) = ("per_ip".into(), None);
-        Some(LimitStory { zone, verdict: decision, key: 1, fault, is_parked: false })
+        let zone = "per_ip".into();
+        Some(LimitStory { zone, verdict: decision, key: 1, fault: None, is_parked: false })
     }
 
     #[test]
@@ -576,14 +576,14 @@ mod tests {
         );
     }
 
-    fn of_template(text: &str, escape: template::Escape, entry: &AccessEntry) -> String {
+    fn of_format(text: &str, escape: line_format::Escape, entry: &AccessEntry) -> String {
         let mut line = Vec::new();
-        Template::parse(text, escape).expect("a format").write(entry, &mut line);
+        LineFormat::parse(text, escape).expect("a format").write(entry, &mut line);
         String::from_utf8(line).expect("text")
     }
 
     #[test]
-    fn template_shows_what_nginx_shows() {
+    fn format_shows_what_nginx_shows() {
         let upstream = Some(UpstreamStory {
             endpoint: Some("10.0.0.1:80".into()),
             status: Some(StatusCode::OK),
@@ -618,14 +618,14 @@ mod tests {
             ("$limit_req_status $limit_zone ${route}x", "REJECTED per_ip /x", "REJECTED per_ip /x"),
             ("$host $request_id $request_method", "a.test 0123 GET", "a.test 0123 GET"),
         ] {
-            let of = |escape| of_template(text, escape, &entry);
-            assert_eq!(of(template::Escape::Default), format!("{default}\n"), "{text}");
-            assert_eq!(of(template::Escape::Json), format!("{json}\n"), "{text}");
+            let of = |escape| of_format(text, escape, &entry);
+            assert_eq!(of(line_format::Escape::Default), format!("{default}\n"), "{text}");
+            assert_eq!(of(line_format::Escape::Json), format!("{json}\n"), "{text}");
         }
     }
 
     #[test]
-    fn template_shows_a_dash_or_nothing_for_what_is_not_there() {
+    fn format_shows_a_dash_or_nothing_for_what_is_not_there() {
         let empty = AccessEntry {
             method: None,
             path: None,
@@ -636,14 +636,14 @@ mod tests {
         };
         let text = "$request|$request_uri|$uri|$args|$is_args|$host|$route|$remote_user|$scheme|\
             $http_a|$sent_http_a|$upstream_addr|$upstream_header_time|$limit_req_status|$limit_zone";
-        let of = |escape| of_template(text, escape, &empty);
-        assert_eq!(of(template::Escape::Default), "-|-|-|-||-|-|-|-|-|-|-|-|-|-\n");
-        assert_eq!(of(template::Escape::Json), "||||||||||||||\n");
+        let of = |escape| of_format(text, escape, &empty);
+        assert_eq!(of(line_format::Escape::Default), "-|-|-|-||-|-|-|-|-|-|-|-|-|-\n");
+        assert_eq!(of(line_format::Escape::Json), "||||||||||||||\n");
     }
 
     /// A format that spells `combined` out is that, byte for byte.
     #[test]
-    fn template_of_combined_is_combined() {
+    fn format_of_combined_is_combined() {
         let text = "$remote_addr - $remote_user [$time_local] \"$request\" $status \
             $body_bytes_sent \"$http_referer\" \"$http_user_agent\"";
         let mut fields = LoggedFields {
@@ -660,7 +660,7 @@ mod tests {
         let entry = AccessEntry { fields: Some(Box::new(fields)), ..entry() };
         let mut combined = Vec::new();
         entry.write_combined(&mut combined);
-        let line = of_template(text, template::Escape::Default, &entry);
+        let line = of_format(text, line_format::Escape::Default, &entry);
         assert_eq!(line, String::from_utf8(combined).expect("ASCII"));
     }
 

@@ -5,7 +5,7 @@ use std::{io::IsTerminal, path::PathBuf, sync::Arc, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::template::Template;
+use super::line_format::LineFormat;
 
 /// Destination of access lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub enum LogFormat {
     /// A short line for people.
     Short,
     /// Text with variables.
-    Template(Arc<Template>),
+    Own(Arc<LineFormat>),
 }
 
 /// Access lines of a route.

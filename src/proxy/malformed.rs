@@ -3,7 +3,7 @@
 //! Guarantee: the response names the flaw, and the request counts against the limits of its route
 //! as far as its target can be read: malformed requests are not free.
 
-use super::{Proxy, context::RequestContext, routing::RoutedRequest, stop::Stop};
+use super::{Proxy, context::RequestContext, routed_request::RoutedRequest, stop::Stop};
 use crate::{
     http::{error::Error, framing::field_list::Unfit, message::RequestParts, target::Target},
     limit::{Decision, normal_form},

@@ -16,7 +16,7 @@ use self::{
     peer::Peer,
     redirect::elsewhere,
     route::{PathMatching, RouteTable},
-    routing::RoutedRequest,
+    routed_request::RoutedRequest,
     served_route::Route,
     stop::{Closed, Stop, attribute_failure, rescue},
     to_client::{ResponseBody, leave_body, own, passed_on, set_date},
@@ -71,6 +71,7 @@ pub mod reject;
 pub mod reply;
 pub mod rewrite;
 pub mod route;
+mod routed_request;
 mod routing;
 mod serve_files;
 pub mod served_route;

@@ -213,7 +213,7 @@ impl From<Condition> for RouteCondition {
 
 /// Route with one of its patterns.
 #[derive(Debug)]
-pub struct Candidate<T> {
+pub struct RouteCandidate<T> {
     /// Pattern of the requests that it takes.
     pub pattern: Pattern,
     /// Further condition on these requests. Where it fails, the next candidate is tried.
@@ -234,27 +234,29 @@ pub enum Reading<'a, T> {
 /// Routes in the order they are tried.
 #[derive(Debug)]
 pub struct RouteTable<T> {
-    candidates: Vec<Candidate<T>>,
+    candidates: Vec<RouteCandidate<T>>,
 }
 
 impl<T> RouteTable<T> {
     /// Orders routes without conditions; of two with equal weight the first stays first.
     #[must_use]
     pub fn new(entries: Vec<(Pattern, T)>) -> Self {
-        let candidate = |(pattern, route)| Candidate { pattern, condition: None, route };
+        let candidate = |(pattern, route)| RouteCandidate { pattern, condition: None, route };
         Self::of(entries.into_iter().map(candidate).collect())
     }
 
     /// Orders routes; of two with equal weight the first stays first.
     #[must_use]
-    pub fn of(mut candidates: Vec<Candidate<T>>) -> Self {
+    pub fn of(mut candidates: Vec<RouteCandidate<T>>) -> Self {
         // The patterns of one host stay together: an expression is compared with its prefixes.
-        candidates.sort_by(|Candidate { pattern: one, .. }, Candidate { pattern: other, .. }| {
-            let (one_host, other_host) = (&one.host, &other.host);
-            let hosts = other_host.weight().cmp(&one_host.weight());
-            let hosts = hosts.then_with(|| one_host.text().cmp(other_host.text()));
-            hosts.then_with(|| other.path.weight().cmp(&one.path.weight()))
-        });
+        candidates.sort_by(
+            |RouteCandidate { pattern: one, .. }, RouteCandidate { pattern: other, .. }| {
+                let (one_host, other_host) = (&one.host, &other.host);
+                let hosts = other_host.weight().cmp(&one_host.weight());
+                let hosts = hosts.then_with(|| one_host.text().cmp(other_host.text()));
+                hosts.then_with(|| other.path.weight().cmp(&one.path.weight()))
+            },
+        );
         Self { candidates }
     }
 
@@ -278,12 +280,14 @@ impl<T> RouteTable<T> {
         path: &str,
         method: &Method,
         fit: impl Fn(&Rc<RouteCondition>) -> Fit,
-    ) -> Result<&Candidate<T>, NoRoute> {
+    ) -> Result<&RouteCandidate<T>, NoRoute> {
         let mut nearest = NoRoute::NotFound;
         for (index, candidate) in self.candidates.iter().enumerate() {
             let pattern = &candidate.pattern;
             if !pattern.host.matches(host)
                 || !pattern.path.matches(path)
+                // Last, because it reads the request; and before the method, so that a route which is
+                // not meant makes no 405.
                 || candidate.condition.as_ref().is_some_and(|it| fit(it) == Fit::Fails)
             {
                 continue;
@@ -306,12 +310,12 @@ impl<T> RouteTable<T> {
         path: &str,
         method: &Method,
         fit: impl Fn(&Rc<RouteCondition>) -> Fit,
-    ) -> Option<&Candidate<T>> {
+    ) -> Option<&RouteCandidate<T>> {
         let (_, behind) = self.candidates.split_at_checked(expression)?;
         let (found, behind) = behind.split_first()?;
         let of_host = behind.iter().take_while(|it| it.pattern.host == found.pattern.host);
         let mut prefixes = of_host.filter(|it| {
-            let Candidate { pattern, condition, .. } = it;
+            let RouteCandidate { pattern, condition, .. } = it;
             !pattern.path.is_expression()
                 && pattern.path.matches(path)
                 && pattern.takes(method)
@@ -328,10 +332,10 @@ impl<T> RouteTable<T> {
         path: &str,
         method: &Method,
         fit: impl Fn(&Rc<RouteCondition>) -> Fit,
-    ) -> Vec<&Candidate<T>> {
-        let mut found: Vec<&Candidate<T>> = Vec::new();
+    ) -> Vec<&RouteCandidate<T>> {
+        let mut found: Vec<&RouteCandidate<T>> = Vec::new();
         // The first expression that certainly matches, and a prefix in doubt that would yield to it.
-        let (mut expression, mut may_yield) = (None::<&Candidate<T>>, false);
+        let (mut expression, mut may_yield) = (None::<&RouteCandidate<T>>, false);
         for candidate in &self.candidates {
             let pattern = &candidate.pattern;
             if expression.is_some_and(|found| found.pattern.host != pattern.host) {
@@ -350,10 +354,12 @@ impl<T> RouteTable<T> {
                 continue;
             }
             let is_certain = fit == Fit::Holds;
+            // Where no longer prefix yields, this one is chosen whether or not an expression matches.
             if !is_expression && is_certain && pattern.over_regex && !may_yield {
                 let is_before = |it: &Pattern| it.path.is_expression() && it.host == pattern.host;
                 found.retain(|earlier| !is_before(&earlier.pattern));
             }
+            // Behind a certain expression only a prefix that does not yield to it can be chosen.
             if expression.is_none() || pattern.over_regex {
                 found.push(candidate);
             }
@@ -394,12 +400,12 @@ impl<T> RouteTable<T> {
         fit: impl Fn(&Rc<RouteCondition>) -> Fit,
     ) -> Vec<Method> {
         let mut methods = Vec::new();
-        let is_there = |Candidate { pattern, condition, .. }: &&Candidate<T>| {
+        let is_there = |RouteCandidate { pattern, condition, .. }: &&RouteCandidate<T>| {
             pattern.host.matches(host)
                 && pattern.path.matches(path)
                 && condition.as_ref().is_none_or(|it| fit(it) != Fit::Fails)
         };
-        for Candidate { pattern, .. } in self.candidates.iter().filter(is_there) {
+        for RouteCandidate { pattern, .. } in self.candidates.iter().filter(is_there) {
             for method in if pattern.methods.is_empty() { &USUAL[..] } else { &pattern.methods } {
                 let head = (*method == Method::GET).then_some(Method::HEAD);
                 for method in [method.clone()].into_iter().chain(head) {
@@ -560,7 +566,7 @@ mod tests {
             let field = |name| ConditionField { name, tests: vec![ValueTest::Present] };
             let of = |name| Condition { headers: vec![field(name)], ..Condition::default() };
             let condition = name.map(|name| Rc::new(of(name).into()));
-            Candidate { pattern: pattern("", path, &[]), condition, route: *route }
+            RouteCandidate { pattern: pattern("", path, &[]), condition, route: *route }
         };
         RouteTable::of(routes.iter().map(candidate).collect())
     }

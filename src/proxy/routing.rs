@@ -1,6 +1,6 @@
 //! Route of a request, and the responses that need none but know of the routes.
 
-use std::{borrow::Cow, cell::RefCell, net::IpAddr, rc::Rc};
+use std::{borrow::Cow, cell::RefCell, rc::Rc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
@@ -9,6 +9,7 @@ use http_body_util::Full;
 use super::{
     Proxy, reply,
     route::{NoRoute, PathMatching, Reading, RouteCondition},
+    routed_request::RoutedRequest,
     served_route::{Route, guards_as},
     stop::Stop,
 };
@@ -17,7 +18,6 @@ use crate::{
         condition::Fit,
         error::{Error, Kind},
         fields::{hides_counted, last_hop, looks_counted},
-        header_list::HeaderList,
         known_name::KnownName,
         message::{RequestParts, Response},
         target::Target,
@@ -28,31 +28,6 @@ use crate::{
     },
     log::record::Record,
 };
-
-/// Request as the choice of its route sees it.
-#[derive(Clone, Copy)]
-pub(super) struct RoutedRequest<'h, 't> {
-    /// Client address.
-    pub client: IpAddr,
-    /// Method in its normal form.
-    pub method: &'h Method,
-    /// Host, path and query.
-    pub target: &'t Target,
-    /// Header fields as received.
-    pub headers: &'h HeaderList,
-}
-
-impl<'h, 't> RoutedRequest<'h, 't> {
-    /// Request of this client.
-    pub fn of(
-        client: IpAddr,
-        method: &'h Method,
-        target: &'t Target,
-        headers: &'h HeaderList,
-    ) -> Self {
-        Self { client, method, target, headers }
-    }
-}
 
 /// Conditions of routes that were asked for a request, with their outcomes. Empty, without memory of
 /// its own, for a request that meets no route with a condition.
@@ -96,6 +71,7 @@ impl Proxy {
         let outcomes = Outcomes::default();
         let fit = |condition: &Rc<RouteCondition>| outcomes.of(condition, request);
         let found = self.routes.entry(host, &path, method, fit);
+        // Before the outcome counts: an endpoint may see what the conditions did not, or less.
         outcomes.refuse_look_alikes(request)?;
         let route = found.map(|candidate| &candidate.route).map_err(|nearest| match nearest {
             NoRoute::NotFound => {
@@ -113,6 +89,7 @@ impl Proxy {
                 return Err(Error::new(Kind::HttpRequestError, "ambiguous path").into());
             }
         }
+        // The path has one reading now. What is left are readings of fields.
         if outcomes.are_in_doubt() && self.strays(route, request, &path, &path, fit) {
             let detail = "ambiguous field: its values choose different routes";
             return Err(Error::new(Kind::HttpRequestError, detail).into());
@@ -160,6 +137,7 @@ impl Outcomes {
             return *fit;
         }
         let query = request.target.path_and_query.query();
+        // Conditions read neither the path nor the route, which is not known yet.
         let of_client = Subject::of(request.client, request.method, request.headers);
         let subject = Subject { host: &request.target.host, query, ..of_client };
         let fit = condition.condition.fit(&subject);

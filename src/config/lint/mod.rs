@@ -13,24 +13,12 @@ use super::{
     yaml_tree::Node,
 };
 use crate::{
-    http::condition::{Condition, RuleScope, ValueTest},
     limit::{Key, Millis, Missing, Mode, Part, Rate, RuleSettings},
     proxy::route::{HostPattern, PathPattern, Pattern},
 };
 
+mod conditions;
 mod routes;
-
-/// Fields in which proxies name the client. Any client can send them as well.
-const NAMES_THE_CLIENT: [&str; 8] = [
-    "cf-connecting-ip",
-    "client-ip",
-    "forwarded",
-    "true-client-ip",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-forwarded-for",
-    "x-real-ip",
-];
 
 /// Longest wait that does not look like a mistake: browsers and clients give up at about that time.
 const LONG_WAIT: Millis = Millis(30_000);
@@ -125,7 +113,8 @@ fn zone(key: &Key, exempt: &[IpNet], spot: Location<'_>, problems: &mut Problems
         problems.warn(spot.key("key").span, message, hint);
     }
     for (index, part) in parts.iter().enumerate() {
-        if matches!(part, Part::Header(name) if NAMES_THE_CLIENT.contains(&name.as_str())) {
+        if matches!(part, Part::Header(name) if conditions::NAMES_THE_CLIENT.contains(&name.as_str()))
+        {
             let at = spot.key("key");
             // A key of one part is a scalar, a list has an entry for each.
             let at = if at.scalar().is_some() { at } else { at.item(index) };
@@ -205,7 +194,7 @@ fn guesses(config: &Config, root: Location<'_>, problems: &mut Problems) {
 fn limits(config: &Config, root: Location<'_>, problems: &mut Problems) {
     for (index, route) in config.routes.iter().enumerate() {
         let spot = root.key("routes").item(index);
-        route.condition.iter().for_each(|own| claims(own, spot.key("match"), problems));
+        route.condition.iter().for_each(|own| conditions::claims(own, spot.key("match"), problems));
         let spot = spot.key("limits");
         // Below `/api` a client decides itself when it calls. A browser loads a page's parts
         // together.
@@ -215,7 +204,7 @@ fn limits(config: &Config, root: Location<'_>, problems: &mut Problems) {
         for (number, limit) in route.limits.iter().enumerate() {
             let (spot, rule) = (spot.item(number), limit.settings);
             unreachable_burst(config, limit.zone, rule, spot, problems);
-            limit.scope.iter().for_each(|scope| self::scope(scope, spot, problems));
+            limit.scope.iter().for_each(|scope| conditions::scope(scope, spot, problems));
             let is_general = limit.scope.is_none() && rule.mode == Mode::Enforce;
             if page && rule.burst == 0 && is_general {
                 let hint =
@@ -233,7 +222,7 @@ fn limits(config: &Config, root: Location<'_>, problems: &mut Problems) {
         let spot = root.key("routes").item(index).key("concurrency");
         for rule in &route.concurrency {
             let (spot, settings) = (spot.item(rule.written), &rule.settings);
-            settings.scope.iter().for_each(|scope| self::scope(scope, spot, problems));
+            settings.scope.iter().for_each(|scope| conditions::scope(scope, spot, problems));
             if settings.limit.queue > 0 && Millis::cut(settings.max_wait) > LONG_WAIT {
                 long_wait(spot, problems);
             }
@@ -244,46 +233,6 @@ fn limits(config: &Config, root: Location<'_>, problems: &mut Problems) {
 fn long_wait(spot: Location<'_>, problems: &mut Problems) {
     let message = "this wait is longer than most clients wait";
     problems.warn(spot.key("max_wait").span, message, "keep `max_wait` at 30s or below");
-}
-
-/// Warns about conditions that a client can fulfil at will.
-fn scope(scope: &RuleScope, spot: Location<'_>, problems: &mut Problems) {
-    if scope.unless.as_ref().is_some_and(is_at_will) {
-        let message = "any client can send this, and is not limited then";
-        let hint = "add `clients`, or write a secret of at least 16 letters as the exact value";
-        problems.warn(spot.key("unless").span, message, hint);
-    }
-    for (key, condition) in [("when", &scope.when), ("unless", &scope.unless)] {
-        condition.iter().for_each(|condition| claims(condition, spot.key(key), problems));
-    }
-}
-
-/// Warns about a condition on a field that names the client.
-fn claims(condition: &Condition, spot: Location<'_>, problems: &mut Problems) {
-    for name in condition.headers.iter().map(|field| field.name.as_str()) {
-        if NAMES_THE_CLIENT.contains(&name) {
-            let message = format!("any client can send any value there: `{name}`");
-            let hint = "use `clients`, and name the proxies in `client_ip.trusted_proxies`";
-            problems.warn(spot.key("headers").name(name).span, message, hint);
-        }
-    }
-}
-
-/// Returns true if a client can fulfil a condition without an address or a secret.
-fn is_at_will(condition: &Condition) -> bool {
-    let headers = condition.headers.iter().map(|field| &field.tests);
-    let others = condition.cookies.iter().chain(&condition.query).map(|field| &field.tests);
-    let mut fields = headers.chain(others).peekable();
-    // A method says what the client wants to do, so another one is another request.
-    let has_fields = fields.peek().is_some();
-    condition.clients.is_empty()
-        && has_fields
-        && fields.all(|tests| tests.iter().any(|test| !is_secret(test)))
-}
-
-/// Returns true for a value that is long enough not to be guessed.
-fn is_secret(test: &ValueTest) -> bool {
-    matches!(test, ValueTest::Exact(text) if text.len() >= 16)
 }
 
 /// Warns about the last places of a burst that no request can get, because the wait for them is too

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::is_at_will;
+use super::conditions::is_at_will;
 use crate::{
     config::{
         problem::Problems,
@@ -233,6 +233,7 @@ fn may_match_some(path: &PathPattern, prefix: &str) -> bool {
 /// A route with a condition that any client can fulfil takes requests of a limited route of the same
 /// paths, or of all paths that it matches.
 fn condition_before(limited: &Entry<'_>, order: &[Entry<'_>]) -> Option<Warning> {
+    // A route behind the limited one gets only what that one leaves.
     let place = order.iter().position(|entry| std::ptr::eq(entry.pattern, limited.pattern))?;
     let taker = order[..place].iter().find(|taker| {
         let (own, other) = (&limited.pattern.host, &taker.pattern.host);
@@ -249,6 +250,7 @@ fn condition_before(limited: &Entry<'_>, order: &[Entry<'_>]) -> Option<Warning>
             }
             _ => false,
         };
+        // Expressions stand before prefixes in the order, whatever their place in the file.
         taker.index != limited.index
             && !taker.is_general_to(limited)
             && taker.route.condition.as_ref().is_some_and(is_at_will)

@@ -9,8 +9,8 @@ use crate::{
         schema::{AccessLog, ErrorLog},
     },
     log::{
+        line_format::{self, Escape, LineFormat, LineFormatError},
         settings::{AccessLogSettings, LogFormat, LogTarget},
-        template::{self, Escape, Template, TemplateError},
     },
     runtime::hint::{HintedError, hinted},
 };
@@ -23,7 +23,7 @@ const FORMATS: [&str; 4] = ["auto", "combined", "json", "short"];
 fn default_first(format: &LogFormat) -> u32 {
     match format {
         LogFormat::Auto | LogFormat::Json | LogFormat::Short => 5,
-        LogFormat::Combined | LogFormat::Template(_) => u32::MAX,
+        LogFormat::Combined | LogFormat::Own(_) => u32::MAX,
     }
 }
 
@@ -38,7 +38,7 @@ pub fn access(
     let every = spot.key("sample_rejects").key("then_every");
     let format = judge.take(spot.key("format"), format(&log.format, log.escape));
     let format = format.unwrap_or(LogFormat::Json);
-    if log.escape != Escape::Default && !matches!(format, LogFormat::Template(_)) {
+    if log.escape != Escape::Default && !matches!(format, LogFormat::Own(_)) {
         let hint = "remove it, or write a `format` with variables, like `$remote_addr $status`";
         judge.refuse(spot.name("escape"), hinted("`escape` means nothing here", hint));
     }
@@ -60,30 +60,33 @@ fn format(text: &str, escape: Escape) -> Result<LogFormat, HintedError> {
         "combined" => return Ok(LogFormat::Combined),
         "json" => return Ok(LogFormat::Json),
         "short" => return Ok(LogFormat::Short),
-        text => match Template::parse(text, escape) {
-            Ok(template) => return Ok(LogFormat::Template(Arc::new(template))),
+        text => match LineFormat::parse(text, escape) {
+            Ok(format) => return Ok(LogFormat::Own(Arc::new(format))),
             Err(error) => error,
         },
     };
     let hint = match &error {
-        TemplateError::Unknown(name) => match without_counterpart(name) {
+        LineFormatError::Unknown(name) => match without_counterpart(name) {
             Some(hint) => hint.to_owned(),
-            None => match nearest::nearest(name, template::NAMES) {
+            None => match nearest::nearest(name, line_format::NAMES) {
                 Some(known) => format!("did you mean `${known}`?"),
                 None => {
-                    format!("known here: {}, http_NAME, sent_http_NAME", template::NAMES.join(", "))
+                    format!(
+                        "known here: {}, http_NAME, sent_http_NAME",
+                        line_format::NAMES.join(", ")
+                    )
                 }
             },
         },
-        TemplateError::NoVariable(word) => match nearest::nearest(word, &FORMATS) {
+        LineFormatError::NoVariable(word) => match nearest::nearest(word, &FORMATS) {
             Some(known) => format!("did you mean `{known}`?"),
             None => format!("write {}, or text with variables", FORMATS.join(", ")),
         },
-        TemplateError::NoName => {
+        LineFormatError::NoName => {
             "write `$status` or `$${status}`; a `$` alone cannot be shown".to_owned()
         }
-        TemplateError::Control => "write it in one line".to_owned(),
-        TemplateError::TooLong => String::new(),
+        LineFormatError::Control => "write it in one line".to_owned(),
+        LineFormatError::TooLong => String::new(),
     };
     Err(hinted(error, hint))
 }

@@ -87,6 +87,7 @@ fn response_rate(
         }
         return None;
     }
+    // nginx's 0 is no limit, so that is what is meant.
     if written.limit_rate.0 == "0" {
         let hint = "write `none` for no limit";
         judge.refuse(spot.key("limit_rate"), hinted("a rate of `0` would never end", hint));

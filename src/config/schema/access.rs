@@ -1,6 +1,6 @@
 //! Conditions for passing a route, as written.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::access::networks::Satisfy;
@@ -76,4 +76,11 @@ impl AuthSpec {
     fn default_cache() -> String {
         "0s".to_owned()
     }
+}
+
+/// Schema of a map that `none` takes the place of. The word never reaches the decoder
+/// ([`crate::config::defaults`]).
+pub fn or_none<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    let map = generator.subschema_for::<T>();
+    json_schema!({ "anyOf": [ map, { "const": "none" } ] })
 }

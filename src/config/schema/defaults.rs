@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    access::{AccessSpec, AuthSpec, BasicAuthSpec},
+    access::{AccessSpec, AuthSpec, BasicAuthSpec, or_none},
     concurrency::ConcurrentSpec,
     route::{LimitSpec, RequestSpec, ResponseSpec, RouteReject},
 };
@@ -77,11 +77,4 @@ pub struct RouteDefaults {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-like" = "routes[].response"))]
     pub response: Option<ResponseSpec>,
-}
-
-/// Schema of a map that `none` takes the place of. The word never reaches the decoder
-/// ([`crate::config::defaults`]).
-pub fn or_none<T: JsonSchema>(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    let map = generator.subschema_for::<T>();
-    schemars::json_schema!({ "anyOf": [ map, { "const": "none" } ] })
 }

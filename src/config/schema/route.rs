@@ -6,12 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    access::{AccessSpec, AuthSpec, BasicAuthSpec},
+    access::{AccessSpec, AuthSpec, BasicAuthSpec, or_none},
     action::{RedirectSpec, RespondSpec, RewriteSpec},
     amount::Amount,
     concurrency::ConcurrentSpec,
     condition::ConditionSpec,
-    defaults::or_none,
     files::FilesSpec,
 };
 use crate::{compress::negotiate::Coding, log::settings::RouteLog};

@@ -20,7 +20,7 @@ use crate::{
         forward_auth::{ForwardAuth, VerdictMemory},
         guard::{Authenticator, Guard},
         reject::Reject,
-        route::{Candidate, RouteTable},
+        route::{RouteCandidate, RouteTable},
         served_route::{Route, counted_by},
     },
     runtime::{coarse_timer::CoarseTimer, release_timer::ReleaseTimer},
@@ -128,7 +128,7 @@ impl ActiveConfig {
             let guard = Guard::of(route.access.clone(), users(index, route));
             let built = Rc::new(served(route, gate, concurrency, guard, action.map_err(wrong)?));
             let condition = route.condition.clone().map(|condition| Rc::new(condition.into()));
-            routes.extend(route.patterns.iter().map(|pattern| Candidate {
+            routes.extend(route.patterns.iter().map(|pattern| RouteCandidate {
                 pattern: pattern.clone(),
                 condition: condition.clone(),
                 route: Rc::clone(&built),

@@ -29,7 +29,8 @@ use weir::{
         normal_form,
     },
     proxy::route::{
-        Candidate, HostPattern, NoRoute, PathPattern, Pattern, Reading, RouteCondition, RouteTable,
+        HostPattern, NoRoute, PathPattern, Pattern, Reading, RouteCandidate, RouteCondition,
+        RouteTable,
     },
     runtime::expression::Expression,
 };
@@ -463,7 +464,7 @@ fn table_of(routes: &[(Pattern, Fit)]) -> RouteTable<usize> {
         let headers = vec![ConditionField { name, tests: vec![ValueTest::Present] }];
         Rc::new(Condition { headers, ..Condition::default() }.into())
     };
-    let candidates = routes.iter().enumerate().map(|(route, (pattern, fit))| Candidate {
+    let candidates = routes.iter().enumerate().map(|(route, (pattern, fit))| RouteCandidate {
         pattern: pattern.clone(),
         condition: Some(condition(fit)).filter(|_| *fit != Fit::Holds || route % 2 == 0),
         route,

@@ -38,7 +38,7 @@ pub enum Escape {
 
 /// Format of an access line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template {
+pub struct LineFormat {
     pieces: Vec<Piece>,
     escape: Escape,
     /// Fields of requests that it shows.
@@ -57,7 +57,7 @@ enum Piece {
 
 /// Error of a text that is not a format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TemplateError {
+pub enum LineFormatError {
     /// There is no such variable.
     #[error("there is no variable `${0}`")]
     Unknown(String),
@@ -127,32 +127,32 @@ variables! {
     "uri" => Uri,
 }
 
-impl Template {
+impl LineFormat {
     /// Parses a format.
     ///
     /// # Errors
     /// The first thing that is wrong with it.
-    pub fn parse(text: &str, escape: Escape) -> Result<Self, TemplateError> {
+    pub fn parse(text: &str, escape: Escape) -> Result<Self, LineFormatError> {
         if text.len() > MAX_FORMAT {
-            return Err(TemplateError::TooLong);
+            return Err(LineFormatError::TooLong);
         }
         if text.chars().any(|letter| letter.is_control() && letter != '\t') {
-            return Err(TemplateError::Control);
+            return Err(LineFormatError::Control);
         }
-        let mut template =
+        let mut format =
             Self { pieces: Vec::new(), escape, request: Vec::new(), response: Vec::new() };
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('$') {
-            template.push_text(before);
-            let (name, behind) = name_of(after).ok_or(TemplateError::NoName)?;
-            template.push_variable(name)?;
+            format.push_text(before);
+            let (name, behind) = name_of(after).ok_or(LineFormatError::NoName)?;
+            format.push_variable(name)?;
             rest = behind;
         }
-        template.push_text(rest);
-        if template.pieces.iter().all(|piece| matches!(piece, Piece::Text(_))) {
-            return Err(TemplateError::NoVariable(text.to_owned()));
+        format.push_text(rest);
+        if format.pieces.iter().all(|piece| matches!(piece, Piece::Text(_))) {
+            return Err(LineFormatError::NoVariable(text.to_owned()));
         }
-        Ok(template)
+        Ok(format)
     }
 
     fn push_text(&mut self, text: &str) {
@@ -161,12 +161,13 @@ impl Template {
         }
     }
 
-    fn push_variable(&mut self, name: &str) -> Result<(), TemplateError> {
+    fn push_variable(&mut self, name: &str) -> Result<(), LineFormatError> {
+        // Names of the table come first, so `$http_...` never hides one of them.
         if let Some(variable) = variable(name) {
             self.pieces.push(Piece::Variable(variable));
             return Ok(());
         }
-        let unknown = || TemplateError::Unknown(name.to_owned());
+        let unknown = || LineFormatError::Unknown(name.to_owned());
         let [of_request, of_response] = OF_FIELDS.map(|prefix| name.strip_prefix(prefix));
         let field = of_request.or(of_response).filter(|field| !field.is_empty());
         let field = field.ok_or_else(unknown)?;
@@ -295,6 +296,7 @@ impl Template {
                 let args = parts.map(|(_, args)| args).filter(|args| !args.is_empty());
                 self.write_text(out, args);
             }
+            // Never absent in nginx: `$uri$is_args$args` is a target again.
             Variable::IsArgs => {
                 let has_args = parts.is_some_and(|(_, args)| !args.is_empty());
                 out.extend_from_slice(if has_args { b"?" } else { b"" });
@@ -306,6 +308,7 @@ impl Template {
                 let mut digits = Digits::default();
                 self.write_value(out, Some(entry.id.text(&mut digits)));
             }
+            // As in `combined`: the verified user, or the one that the client claims to be.
             Variable::RemoteUser => self.write_value(out, entry.claimed_user()),
             Variable::Scheme => {
                 self.write_text(out, entry.fields.as_ref().and_then(|fields| fields.scheme));
@@ -376,32 +379,32 @@ fn limit_req_status(entry: &AccessEntry) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use crate::log::template::*;
+    use crate::log::line_format::*;
 
     #[test]
     fn format_is_parsed_once_and_names_its_fields() {
         let text = "$remote_addr ${http_x_a}b$sent_http_x_b $http_x_a$";
-        assert_eq!(Template::parse(text, Escape::Default), Err(TemplateError::NoName));
-        let template = Template::parse(&text[..text.len() - 1], Escape::Default).expect("a format");
-        assert_eq!(template.request, ["x-a"]);
-        assert_eq!(template.response, ["x-b"]);
-        assert_eq!(template.pieces.len(), 7);
+        assert_eq!(LineFormat::parse(text, Escape::Default), Err(LineFormatError::NoName));
+        let format = LineFormat::parse(&text[..text.len() - 1], Escape::Default).expect("a format");
+        assert_eq!(format.request, ["x-a"]);
+        assert_eq!(format.response, ["x-b"]);
+        assert_eq!(format.pieces.len(), 7);
     }
 
     #[test]
     fn format_that_cannot_be_one_is_an_error() {
-        let of = |text: &str| Template::parse(text, Escape::Default).map(|_| ());
-        let unknown = |name: &str| Err(TemplateError::Unknown(name.to_owned()));
+        let of = |text: &str| LineFormat::parse(text, Escape::Default).map(|_| ());
+        let unknown = |name: &str| Err(LineFormatError::Unknown(name.to_owned()));
         assert_eq!(of("$remote_adr"), unknown("remote_adr"));
         assert_eq!(of("$http_"), unknown("http_"));
         assert_eq!(of("$cookie_a"), unknown("cookie_a"));
-        assert_eq!(of("xml"), Err(TemplateError::NoVariable("xml".to_owned())));
-        assert_eq!(of(""), Err(TemplateError::NoVariable(String::new())));
-        assert_eq!(of("$status\n"), Err(TemplateError::Control));
-        assert_eq!(of("$ {status}"), Err(TemplateError::NoName));
-        assert_eq!(of("${status"), Err(TemplateError::NoName));
+        assert_eq!(of("xml"), Err(LineFormatError::NoVariable("xml".to_owned())));
+        assert_eq!(of(""), Err(LineFormatError::NoVariable(String::new())));
+        assert_eq!(of("$status\n"), Err(LineFormatError::Control));
+        assert_eq!(of("$ {status}"), Err(LineFormatError::NoName));
+        assert_eq!(of("${status"), Err(LineFormatError::NoName));
         assert_eq!(of("\t$status"), Ok(()));
-        assert_eq!(of(&"$status".repeat(700)), Err(TemplateError::TooLong));
+        assert_eq!(of(&"$status".repeat(700)), Err(LineFormatError::TooLong));
     }
 
     #[test]
