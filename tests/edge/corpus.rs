@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use proptest::{collection::vec, prelude::*};
 use weir_test::judge::{
     access, blocks, connection, decision, endpoint, fields, frames, import, parsers, zones,
 };
@@ -109,6 +110,33 @@ fn config() {
 #[test]
 fn import_nginx() {
     over("import_nginx", 8, import::nginx);
+}
+
+#[test]
+fn log_format() {
+    over("log_format", 6, parsers::log_format);
+}
+
+proptest! {
+    /// A few hosts, paths and conditions, so that nearly all of them meet.
+    #[test]
+    fn routes_with_conditions_in_doubt(
+        routes in vec(
+            r"(-|a\.t|\*\.t) (/|/a|/a/b|=/a|~b|\$b|\^/|\^/a) (-|GET|POST)( \+| \?| !)?",
+            0..9,
+        ),
+        request in r"(a|b)\.t /(a|a/b|b)? (GET|POST|HEAD)",
+    ) {
+        parsers::routes([routes.join("\n"), request].join("\n").as_bytes());
+    }
+
+    #[test]
+    fn log_format_of_any_value(
+        format in r#"[ -~]{0,6}(\$(request|uri|http_x_a|sent_http_x_a|host|args|remote_user) ?){1,4}"#,
+        value in vec(any::<u8>(), 0..40),
+    ) {
+        parsers::log_format(&[format.as_bytes(), b"\n", &value].concat());
+    }
 }
 
 #[test]

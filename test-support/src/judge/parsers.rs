@@ -6,10 +6,11 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::Path,
     rc::Rc,
+    time::{Duration, SystemTime},
 };
 
 use bytes::BytesMut;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version, header};
 use weir::{
     compress::{
         media::is_compressible,
@@ -21,12 +22,17 @@ use weir::{
         condition::{Condition, ConditionField, Fit, ValueTest},
         framing::{HeaderLimits, body::Piece, response},
         header_list::HeaderList,
+        request_id::RequestId,
         target::{LastHost, Target},
     },
     limit::{
         Rate,
         client_ip::{Forwarding, Trust},
         normal_form,
+    },
+    log::{
+        entry::{AccessEntry, Asked, LoggedFields},
+        line_format::{Escape, LineFormat, LineFormatError},
     },
     proxy::route::{
         HostPattern, NoRoute, PathPattern, Pattern, Reading, RouteCandidate, RouteCondition,
@@ -575,6 +581,67 @@ pub fn rate(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     let Ok(rate) = text.parse::<Rate>() else { return };
     assert_eq!(rate.to_string().parse::<Rate>().ok(), Some(rate), "{text} is {rate}");
+}
+
+/// A format on the first line, and a value that stands for whatever a client sends: the line is one
+/// line of printable bytes, and a value within quotation marks is a JSON string where that is asked
+/// for.
+pub fn log_format(bytes: &[u8]) {
+    let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+    let (format, value) = (str::from_utf8(&bytes[..end]), bytes.get(end + 1..).unwrap_or_default());
+    let Ok(format) = format else { return };
+    let entry = entry_of(value);
+    let written = |format: &str, escape| {
+        let mut line = Vec::new();
+        LineFormat::parse(format, escape).map(|format| format.write(&entry, &mut line))?;
+        Ok::<_, LineFormatError>(line)
+    };
+    for escape in [Escape::Default, Escape::Json] {
+        let Ok(line) = written(format, escape) else { continue };
+        let (last, text) = line.split_last().expect("a newline");
+        assert!(*last == b'\n' && !text.iter().any(|byte| *byte == b'\n' || *byte == b'\r'));
+        let is_control = |byte: &u8| *byte < b' ' && *byte != b'\t';
+        assert!(!text.iter().any(is_control), "{}", text.escape_ascii());
+        assert!(text.len() <= format.len() + (format.matches('$').count() * 7 * 1024));
+    }
+    let fields = "[\"$http_x_a\",\"$request_uri\",\"$host\",\"$route\",\"$remote_user\"]";
+    let line = written(fields, Escape::Json).expect("a format");
+    let read: Vec<String> = serde_json::from_slice(&line).expect("JSON");
+    let cut = String::from_utf8_lossy(&value[..value.len().min(1_024)]).into_owned();
+    assert_eq!(read[0], cut);
+}
+
+/// An entry whose texts are all the same.
+fn entry_of(value: &[u8]) -> AccessEntry {
+    let text = String::from_utf8_lossy(value).into_owned();
+    let address = IpAddr::from([192, 0, 2, 1]);
+    let fields = LoggedFields {
+        user: Some(value.to_vec()),
+        request: vec![(HeaderName::from_static("x-a"), value.into())],
+        response: vec![(HeaderName::from_static("x-a"), value.into())],
+        ..LoggedFields::default()
+    };
+    AccessEntry {
+        at: SystemTime::UNIX_EPOCH,
+        took: Duration::ZERO,
+        id: RequestId::Received(HeaderValue::from_static("0")),
+        client: address,
+        peer: address,
+        method: Some(Method::GET),
+        host: Some(text.as_str().into()),
+        path: Some(Asked::Other(text.as_str().into())),
+        proto: Version::HTTP_11,
+        status: StatusCode::OK,
+        bytes_in: 0,
+        bytes_out: 0,
+        route: Some(text.into()),
+        limit: None,
+        dry_run: None,
+        auth: None,
+        upstream: None,
+        error: None,
+        fields: Some(Box::new(fields)),
+    }
 }
 
 /// An outside in which there is nothing.
