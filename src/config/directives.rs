@@ -599,7 +599,7 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
         ALL,
         Unsupported,
         NONE,
-        "a client's speed is not limited",
+        "write `response: { limit_rate: 512KiB }` on the route by hand",
     ),
     row(
         "limit_req",
@@ -675,7 +675,13 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
         NONE,
         "where `try_files` ends in it, its upstream gets every request",
     ),
-    row("log_format", HTTP, Noted, ["access_log: { format: json }", ""], "`json` or `combined`"),
+    row(
+        "log_format",
+        HTTP,
+        Noted,
+        ["access_log: { format: json }", ""],
+        "`json` or `combined`; `format` takes its variables too",
+    ),
     row("log_not_found, log_subrequest", ALL, Dropped, NONE, "the access log has every request"),
     row(
         "map_hash_bucket_size, map_hash_max_size, server_names_hash_bucket_size, \

@@ -143,8 +143,8 @@ impl NetworkLists {
             conditions: file
                 .routes
                 .iter()
-                .flat_map(RouteSpec::conditions)
-                .map(|condition| read(&condition.clients))
+                .flat_map(RouteSpec::networks_of_conditions)
+                .map(&read)
                 .collect(),
             access: file.routes.iter().map(access).collect(),
         }

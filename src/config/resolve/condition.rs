@@ -6,7 +6,7 @@ use http::header;
 
 use super::{collector::Collector, location::Location, pattern};
 use crate::{
-    config::schema::{ConditionSpec, ValueSpec},
+    config::schema::{ConditionSpec, MatchSpec, ValueSpec},
     http::condition::{Condition, ConditionField, RuleScope, ValueTest},
     limit::{Part, key::PartError},
     runtime::hint::hinted,
@@ -30,19 +30,15 @@ pub fn scope(
 pub fn of_route(
     judge: &mut Collector<'_>,
     spot: Location<'_>,
-    spec: Option<&ConditionSpec>,
+    spec: Option<&MatchSpec>,
 ) -> Option<Condition> {
     let (spot, spec) = (spot.key("match"), spec?);
-    if !spec.methods.is_empty() {
-        let hint = "write `methods` on the route, so that other methods get 405";
-        judge.refuse(spot.name("methods"), hinted("`match` takes no `methods`", hint));
-    }
-    if *spec == ConditionSpec::default() {
+    if *spec == MatchSpec::default() {
         let hint = "give one of `clients`, `headers`, `cookies` and `query`";
         judge.refuse(spot, hinted("this condition holds for every request", hint));
         return None;
     }
-    Some(condition(judge, spot, spec))
+    Some(condition(judge, spot, &spec.as_condition()))
 }
 
 /// Resolves one condition.

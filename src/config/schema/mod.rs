@@ -33,7 +33,7 @@ pub use action::{RedirectSpec, RespondSpec, RewriteSpec};
 pub use amount::Amount;
 pub use client_limits::{HeaderLimitsSpec, QueueSpec, StateSpec, Timeouts};
 pub use concurrency::{ConcurrencySpec, ConcurrentSpec};
-pub use condition::{ConditionSpec, ValueSpec};
+pub use condition::{ConditionSpec, MatchSpec, ValueSpec};
 pub use defaults::{DefaultsSpec, IncludeSpec, RouteDefaults};
 pub use files::FilesSpec;
 pub use listener::{Admin, Certificate, ClientIp, Listener, LongListener, TlsSpec};

@@ -10,7 +10,7 @@ use super::{
     action::{RedirectSpec, RespondSpec, RewriteSpec},
     amount::Amount,
     concurrency::ConcurrentSpec,
-    condition::ConditionSpec,
+    condition::{ConditionSpec, MatchSpec},
     files::FilesSpec,
 };
 use crate::{compress::negotiate::Coding, log::settings::RouteLog};
@@ -59,7 +59,7 @@ pub struct RouteSpec {
     /// the next route is tried: another one of the same host and path in the order of the file, then
     /// a less specific one.
     #[serde(rename = "match", default, skip_serializing_if = "Option::is_none")]
-    pub condition: Option<ConditionSpec>,
+    pub condition: Option<MatchSpec>,
     /// Action: requests are forwarded to the upstream of this name, or to `http://host:port`. A route
     /// has exactly one action: `upstream`, `redirect`, `respond`, `files` or `close` (nginx: `proxy_pass`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,14 +116,15 @@ pub struct RouteSpec {
 }
 
 impl RouteSpec {
-    /// Conditions: `match`, then those of the rules. Of each rule `when` comes first, and `limits`
-    /// before `concurrency`.
-    pub fn conditions(&self) -> impl Iterator<Item = &ConditionSpec> {
+    /// Networks of the conditions: of `match`, then of the rules. Of each rule `when` comes first, and
+    /// `limits` before `concurrency`.
+    pub fn networks_of_conditions(&self) -> impl Iterator<Item = &[String]> {
         let limits = self.limits.iter().map(|rule| (&rule.when, &rule.unless));
         let concurrency = self.concurrency.iter().map(|rule| (&rule.when, &rule.unless));
         let of_rules = limits.chain(concurrency);
         let of_rules = of_rules.flat_map(|(when, unless)| when.iter().chain(unless));
-        self.condition.iter().chain(of_rules)
+        let own = self.condition.iter().map(|own| &*own.clients);
+        own.chain(of_rules.map(|condition| &*condition.clients))
     }
 }
 

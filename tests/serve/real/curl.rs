@@ -103,3 +103,25 @@ fn curl_reads_the_response_to_a_rejected_upload_over_http2() {
         }
     }
 }
+
+/// A real client over a real socket: never faster than the rate, and complete.
+#[test]
+fn curl_downloads_at_the_rate_of_the_route() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("large"), vec![b'x'; 96 << 10]).expect("room on the disk");
+    let weir = Weir::run(&format!(
+        "routes:\n- path: /\n  files: {{ root: '{}' }}\n  \
+           response: {{ limit_rate: 64KiB, limit_rate_after: 32KiB }}\naccess_log: {{ to: none }}\n",
+        folder.path().display()
+    ));
+    let url = format!("http://{}/large", weir.address);
+    for version in ["--http2-prior-knowledge", "--http1.1"] {
+        let wanted = "%{http_code} %{size_download} %{time_total}";
+        let args = ["--silent", "--output", "/dev/null", "--write-out", wanted, version, &url];
+        let told = CURL.prints(&args, &[]);
+        let (rest, time) = told.rsplit_once(' ').expect("three values");
+        assert_eq!(rest, format!("200 {}", 96 << 10), "{version}");
+        let time: f64 = time.parse().expect("seconds");
+        assert!((1.0..10.0).contains(&time), "{version}: {time} s for 64 KiB behind the first 32");
+    }
+}
