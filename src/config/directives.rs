@@ -230,8 +230,8 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
         ALL,
         Noted,
         ["files: { root: /srv/www }", "the route"],
-        "nothing outside of it and no name with a dot at its beginning is found; closed where an \
-         expression of the server could keep files from clients",
+        "nothing outside of it and no name with a dot at its beginning is found; closed where \
+         another location has the file of a directory",
     ),
     row(
         "alias",
@@ -389,6 +389,13 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
         NONE,
         "responses follow `Accept`, and `reject: { body: text }` sets that of a reject",
     ),
+    row(
+        "error_page 404 =200 /index.html",
+        ALL,
+        Carried,
+        ["files: { root: /srv/www, fallback: /index.html }", "the route"],
+        "",
+    ),
     row("events", MAIN, Dropped, NONE, "weir has one thread for each core"),
     row(
         "accept_mutex, accept_mutex_delay, debug_connection, multi_accept, use, \
@@ -413,8 +420,8 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
         HTTP,
         Carried,
         ["exempt: [ NETWORK ]", "the zone"],
-        "where it makes the key of a zone empty for some networks; others have no key: write \
-         one route for each host or path",
+        "where it makes the key of a zone empty for some networks; for other requests as `when` or \
+         `unless` of the rule; a map of paths to redirect by as routes",
     ),
     row(
         "geoip_country, geoip_city, geoip_org, geoip_proxy, geoip2, split_clients, js_import, \
@@ -501,7 +508,21 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
         NONE,
         "HTTP/3 is not served",
     ),
-    row("if", PLACES, Unsupported, NONE, "write one route for each path, host or method"),
+    row(
+        "if ($request_method ...)",
+        PLACES,
+        Noted,
+        ["methods: [ GET ]", "the route"],
+        "with `return` alone inside; another route of the path has the response",
+    ),
+    row(
+        "if ($new_path)",
+        ONE_SERVER,
+        Noted,
+        ["redirect: { to: URL, status: 301 }", "the route"],
+        "a route for each row of the `map` of paths that it redirects by",
+    ),
+    row("if (...)", PLACES, Unsupported, NONE, "write one route for each path, host or method"),
     row(
         "ignore_invalid_headers, merge_slashes, underscores_in_headers",
         SERVERS,
@@ -592,7 +613,7 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
         &[Location],
         Carried,
         ["methods: [ GET ]", "the route"],
-        "405 instead of 403",
+        "the other methods have a route of their own with the conditions of the block",
     ),
     row(
         "limit_rate, limit_rate_after, proxy_limit_rate",
@@ -661,13 +682,14 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
         "`path: /api` for a limit, so that it holds for `/api/` too",
     ),
     row(
-        "location ~ ...",
+        "location ~ ..., location ~* ...",
         PLACES,
-        Unsupported,
-        NONE,
-        "write it by hand with `path_regex` or `path_suffix`; a path and everything below it covers \
-         most of them",
+        Carried,
+        ["path_regex: '\\.php$'", "the route"],
+        "in linear time: one with a look-ahead, a back-reference or the like is closed with all \
+         paths that it may take; `(?i)` for `~*`",
     ),
+    row("location ^~ /static/", PLACES, Carried, ["over_regex: true", "the route"], ""),
     row(
         "location @name",
         PLACES,
@@ -755,12 +777,18 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
     ),
     row("proxy_connect_timeout", ALL, Carried, ["timeouts: { connect: 2s }", "the upstream"], ""),
     row(
-        "proxy_cookie_domain, proxy_cookie_flags, proxy_cookie_path",
+        "proxy_cookie_domain, proxy_cookie_path",
+        ALL,
+        Noted,
+        ["rewrite: { strip_prefix: /api, responses: true }", "the route"],
+        "for the prefix of `proxy_pass`; `Location` changes too",
+    ),
+    row(
+        "proxy_cookie_flags",
         ALL,
         Unsupported,
         NONE,
-        "`Set-Cookie` is forwarded as the application wrote it; `rewrite: { responses: true }` \
-         changes its path and domain with the path of requests",
+        "`Set-Cookie` is forwarded as the application wrote it",
     ),
     row(
         "proxy_hide_header, grpc_hide_header",
@@ -822,10 +850,10 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
     row(
         "proxy_redirect",
         ALL,
-        Unsupported,
-        NONE,
-        "`Location` is forwarded as the application wrote it; `rewrite: { responses: true }` \
-         changes it with the path of requests",
+        Noted,
+        ["rewrite: { strip_prefix: /api, responses: true }", "the route"],
+        "for the prefix of `proxy_pass`; cookies change too; else `Location` is forwarded as the \
+         application wrote it",
     ),
     row(
         "proxy_request_buffering",
@@ -905,8 +933,8 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
         Carried,
         ["respond: { status: 200, body: ok }", "the route"],
         "`redirect: { to: URL, status: 301 }` for 3xx and `close: true` for 444; conditions and \
-         limits of the location are left out, since `return` comes before them in nginx; not for a \
-         whole server",
+         limits of the location are left out, since `return` comes before them in nginx; of a \
+         whole server too",
     ),
     row(
         "return 301 https://...",
@@ -916,19 +944,26 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
         "308, to the same host, where a server does nothing else",
     ),
     row(
-        "rewrite, rewrite_log, set, break, uninitialized_variable_warn",
+        "rewrite",
+        &[Server, Location, If],
+        Carried,
+        ["rewrite: { regex: '^/old/(.*)$', to: \"/new/{1}\" }", "the route"],
+        "with `redirect` for `permanent`, `redirect` and a URL; one that is for a part of the \
+         paths of its location closes it, unless it redirects",
+    ),
+    row(
+        "rewrite_log, set, break, uninitialized_variable_warn",
         &[Http, Server, Location, If],
         Unsupported,
         NONE,
-        "write it by hand: `rewrite: { regex: EXPRESSION, to: PATH }` on the route",
+        "a route has no variables",
     ),
     row(
         "server_name",
         ONE_SERVER,
         Carried,
         ["host: name", "the route"],
-        "or `hosts: [ a, b ]`; the importer repeats the route; a server that takes every other \
-         host gets routes without it",
+        "or `hosts: [ a, b ]`; a server that takes every other host gets routes without it",
     ),
     row(
         "server_tokens, more_clear_headers, more_set_headers",

@@ -6,7 +6,6 @@
 //! config import` once, read the difference, and commit it.
 
 use std::{
-    collections::HashMap,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -137,9 +136,10 @@ fn files_beside_scripts_are_closed() {
     let denied = import("root /srv; location / { deny all; }");
     assert!(denied.contains("root: /srv") && denied.contains("deny: "), "{denied}");
     for server in [
-        "root /srv; location / { } location ~ \\.php$ { fastcgi_pass app:9000; }",
-        "root /srv; location / { } location ~* \\.(sql|bak)$ { deny all; }",
-        "root /srv; location / { location ~ /private/ { return 404; } }",
+        "root /srv; location / { } location = /index.html { deny all; }",
+        "root /srv; location / { } location ~ html { return 404; }",
+        "root /srv; location / { } location /a/in { auth_basic x; }",
+        "root /srv; location / { index a.htm; location ~ \\.htm$ { return 404; } }",
         "root /srv; location / { if ($arg_key != x) { return 403; } }",
         "root /srv; location / { index index.php; }",
         "root /srv; location / { try_files $uri /index.php; }",
@@ -156,7 +156,35 @@ fn files_beside_scripts_are_closed() {
         "location / { }",
     ] {
         let yaml = import(server);
-        assert!(!yaml.contains(" root: "), "{server}\n{yaml}");
+        let is_open = |route: &str| route.starts_with("path: ") && route.contains(" root: ");
+        assert!(!yaml.split("\n  - ").any(is_open), "{server}\n{yaml}");
+    }
+}
+
+/// What an expression keeps from clients has a route of its own, which comes first.
+#[test]
+fn files_that_an_expression_takes_have_its_route() {
+    for (locations, path, expected) in [
+        (
+            "location / { } location ~ \\.php$ { fastcgi_pass a:9000; }",
+            "'\\.php$'",
+            "upstream: closed",
+        ),
+        ("location / { } location ~ \\.php$ { deny all; }", "'\\.php$'", "access: { deny: "),
+        (
+            "location / { location ~ /private/ { return 404; } }",
+            "'/private/'",
+            "respond: { status: 404 }",
+        ),
+        ("location / { } location ~ (?=a)b { return 404; }", "'b'", "upstream: closed"),
+        ("location / { } location ~ (a)\\1 { return 404; }", "'^/'", "upstream: closed"),
+        ("location ^~ /a/ { } location ~ b { return 404; }", "'b'", "respond: { status: 404 }"),
+    ] {
+        let yaml = imported(&format!("server {{ listen 80; root /srv; {locations} }}")).yaml;
+        let route = yaml.split("\n  - ").find(|route| route.starts_with("path_regex: "));
+        let route = route.expect("a route with an expression");
+        assert!(route.contains(path) && route.contains(expected), "{locations}: {yaml}");
+        loaded("expression", &yaml);
     }
 }
 
@@ -201,7 +229,9 @@ fn protected_location_is_closed() {
         "auth_jwt x;",
         "access_by_lua_block { ngx.exit(403) }",
         "internal;",
-        "limit_except GET { deny all; }",
+        "rewrite ^/private/(a|b)$ /$1 last;",
+        "rewrite ^/private/(?=a)(.*)$ /$1 break;",
+        "rewrite ^ $arg_path break;",
     ] {
         let pass = "proxy_pass http://private:80;";
         let text = format!(
@@ -210,16 +240,14 @@ fn protected_location_is_closed() {
         );
         let imported = imported(&text);
         let loaded = loaded("protected", &imported.yaml);
-        // Of two routes for one path the first that takes the method counts.
-        let of_path =
-            loaded.file.routes.iter().filter(|route| route.path.as_deref() == Some("/private"));
-        let upstreams: HashMap<Option<Vec<String>>, &str> = of_path
-            .map(|route| (route.methods.clone(), route.upstream.as_deref().unwrap_or("")))
-            .collect();
-        assert_eq!(upstreams.get(&None), Some(&"closed"), "{rule}: {}", imported.yaml);
-        // What has methods of its own is open for those only.
-        let others = upstreams.iter().filter(|(methods, _)| methods.is_some());
-        assert!(others.count() == usize::from(rule.starts_with("limit_except")), "{rule}");
+        let of_path = loaded.file.routes.iter().filter(|route| {
+            let texts = [&route.path, &route.path_regex];
+            texts.into_iter().flatten().any(|text| text.contains("/private"))
+        });
+        let upstreams: Vec<&str> =
+            of_path.map(|route| route.upstream.as_deref().unwrap_or("")).collect();
+        // The location, and the paths that only begin with its letters.
+        assert_eq!(upstreams, ["closed", "closed"], "{rule}: {}", imported.yaml);
     }
 }
 
@@ -240,6 +268,7 @@ fn response_of_a_location_is_carried_over() {
             "redirect: { to: \"https://b.test{path}{query}\", status: 301 }",
         ),
         ("return /new$is_args$args;", "redirect: { to: \"/new{query}\", status: 302 }"),
+        ("if ($request_method = PUT) { return 405; } return 200;", "respond: { status: 405 }"),
         ("return 200 $host;", "upstream: closed"),
         ("return 301 //$host$uri;", "upstream: closed"),
         ("return 301 $uri/;", "upstream: closed"),
@@ -321,6 +350,72 @@ fn protected_location_keeps_its_conditions() {
     }
 }
 
+/// Routes of one path by method, the first that takes a request counts.
+#[test]
+fn methods_of_a_location_have_routes_of_their_own() {
+    for (rule, expected) in [
+        (
+            "limit_except GET { deny all; }",
+            &["GET: http://private:80", ": http://private:80 denied"][..],
+        ),
+        (
+            "if ($request_method !~ ^(GET|POST)$) { return 405; }",
+            &["HEAD: 405", "GET POST: http://private:80", ": 405"],
+        ),
+        ("if ($request_method = DELETE) { return 403; }", &["DELETE: 403", ": http://private:80"]),
+        ("limit_except GET { proxy_pass http://b; }", &["GET: http://private:80", ": closed"]),
+    ] {
+        let text = format!(
+            "server {{ listen 80; location /private/ {{ {rule} proxy_pass http://private:80; }} }}"
+        );
+        let yaml = imported(&text).yaml;
+        let loaded = loaded("methods", &yaml);
+        let told =
+            loaded.file.routes.iter().filter(|route| route.path_regex.is_none()).map(|route| {
+                let methods = route.methods.clone().unwrap_or_default().join(" ");
+                let action = match (&route.respond, &route.upstream) {
+                    (Some(respond), _) => respond.status.to_string(),
+                    (None, upstream) => upstream.clone().unwrap_or_default(),
+                };
+                format!(
+                    "{methods}: {action}{}",
+                    if route.access.is_some() { " denied" } else { "" }
+                )
+            });
+        let told: Vec<String> =
+            told.filter(|told| told != ": closed" || rule.contains("b;")).collect();
+        assert_eq!(told, expected, "{rule}: {yaml}");
+    }
+}
+
+/// What changes a path is carried over whole, or its route is closed.
+#[test]
+fn rewrite_that_weir_cannot_say_closes_its_route() {
+    for (location, rewrite, expected) in [
+        ("/a/", "^/a/(.*)$ /b/$1 break", "rewrite: { regex: '^/a/(.*)$', to: \"/b/{1}\" }"),
+        ("/a/", "^/a/(x|y)$ /$1 break", "rewrite: { regex: '^/a/(x|y)$', to: \"/{1}\" }"),
+        ("/a/", "^/a(/.*)$ $1 break", "rewrite: { regex: '^/a/(.*)$', to: \"/{1}\" }"),
+        ("/a/", "^/a/(.*)$ /b.php?q=$1? break", "to: \"/b.php?q={1}?\" }"),
+        ("/a/", "^/a/(.*)$ /b/$1 permanent", "redirect: { to: \"{scheme}://{host}{path}{query}\""),
+        ("/a/", "^/a/(.*)$ https://b.test/$1", "redirect: { to: \"https://b.test{path}{query}\""),
+        ("/a/", "^/a/(.*)$ /open/$1 last", "rewrite: { regex: '^/a/(.*)$', to: \"/open/{1}\" }"),
+        ("/a/", "^/a/(.*)$ /elsewhere/$1 last", "upstream: closed"),
+        ("/a/", "^/a/(x|y)$ /$1 last", "upstream: closed"),
+        ("/a/", "^/a/(.*)$ /$arg_x break", "upstream: closed"),
+        ("/a/", "^/a/(?!b)(.*)c$ /$1 break", "upstream: closed"),
+        ("/a/", "^/b/x$ /c permanent", "upstream: closed"),
+        ("^~ /a/", "^/a/x$ /c permanent", "upstream: closed"),
+    ] {
+        let text = format!(
+            "server {{ listen 80; location /open/ {{ proxy_pass http://open:80; }}\n             location /elsewhere/ {{ rewrite ^ /x break; proxy_pass http://open:80; }}\n             location / {{ proxy_pass http://open:80; }}\n             location {location} {{ rewrite {rewrite}; proxy_pass http://a:80; }} }}"
+        );
+        let yaml = imported(&text).yaml;
+        let routes: Vec<&str> = yaml.split("\n  - ").filter(|route| route.contains("/a")).collect();
+        assert!(routes.iter().any(|route| route.contains(expected)), "{rewrite}: {yaml}");
+        loaded("rewrite", &yaml);
+    }
+}
+
 /// In nginx each socket has its own servers; in weir all routes are for all listeners.
 #[test]
 fn server_of_another_socket_is_left_out() {
@@ -370,7 +465,7 @@ fn strict_import_fails_on_what_has_no_counterpart() {
     let (code, yaml, notes) = weir(&["import", "nginx", "--strict", lossy]);
     assert_eq!(code, Some(1));
     assert!(yaml.starts_with("# Written by `weir import nginx`."), "{yaml}");
-    assert!(notes.contains("unsupported: `deny all`: "), "{notes}");
+    assert!(notes.contains("unsupported: `internal`: "), "{notes}");
     let (code, _, told) = weir(&["import", "nginx", "no.conf"]);
     assert_eq!(code, Some(1));
     assert!(told.starts_with("error: `no.conf` cannot be read: "), "{told}");

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::{
     levels::Level,
-    plan::{AuthPlan, GuardPlan},
+    plan::{AuthPlan, EVERY_NETWORK, GuardPlan},
     scalar::quoted,
     translation::{NginxServer, Translation},
     tree::Directive,
@@ -112,7 +112,7 @@ fn networks<'a>(
         }
     }
     Ok(match (is_closed, allowed.is_empty()) {
-        (true, true) => (None, vec!["0.0.0.0/0".to_owned(), "::/0".to_owned()]),
+        (true, true) => (None, EVERY_NETWORK.map(str::to_owned).to_vec()),
         (true, false) => (Some(texts(allowed)), texts(denied)),
         (false, _) => (None, texts(denied)),
     })
@@ -316,15 +316,4 @@ fn lets_clients_choose(server: &Level<'_>) -> bool {
     let verify = server.one("ssl_verify_client").map_or("off", |verify| verify.arg(0));
     let is_required = verify == "on" && server.one("ssl_client_certificate").is_some();
     verify != "off" && !is_required
-}
-
-/// Returns why a server gives the same response to all requests.
-pub fn action_of_server(state: &mut Translation<'_>, server: &NginxServer<'_>) -> Option<String> {
-    let response = server.level.own("return").first().copied()?;
-    let reason = format!("the server responds with `{}`", response.text());
-    state.notes.refuse(response, "write a route for the host with `respond` or `redirect`");
-    for location in &server.locations {
-        state.notes.refuse(location, "the `return` of its server comes first");
-    }
-    Some(reason)
 }

@@ -41,7 +41,8 @@ fn zone(state: &mut Translation<'_>, directive: &Directive) -> Result<Concurrenc
     let key = key(state, directive.arg(0))?;
     let mut remarks = Remarks::from(state.origin(directive));
     key.changes.iter().for_each(|change| remarks.add(change));
-    let zone = ConcurrencyPlan { key: key.parts, exempt: key.exempt, remarks };
+    let zone =
+        ConcurrencyPlan { key: key.parts, exempt: key.exempt, condition: key.condition, remarks };
     if let Some(reason) = state.loads.concurrency(&zone.keys(), "max: 1") {
         return Err(reason);
     }
@@ -107,8 +108,9 @@ fn rule(
     let dry_run = if is_dry { ", dry_run: true" } else { "" };
     let max: u32 =
         directive.arg(1).parse().map_err(|_| format!("`{}` is not a number", directive.arg(1)))?;
-    let limit = format!("max: {max}{dry_run}");
     let Some(planned) = state.plan.concurrency.get(zone) else { return Err("no zone".to_owned()) };
+    let condition = planned.condition.as_ref().map(|condition| format!(", {condition}"));
+    let limit = format!("max: {max}{dry_run}{}", condition.unwrap_or_default());
     let keys = planned.keys();
     if let Some(reason) = state.loads.concurrency(&keys, &limit) {
         return Err(reason);

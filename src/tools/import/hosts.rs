@@ -24,14 +24,18 @@ impl Hosts {
             servers[index].block.is_none()
                 || sockets.iter().any(|socket| socket.servers.contains(&index))
         };
-        // A server that only responds takes no requests from others here.
         let forwards = |index: usize| servers[index].level.own("return").is_empty();
         let mut defaults: Vec<usize> =
             sockets.iter().filter_map(|socket| socket.servers.first().copied()).collect();
         defaults.extend((0..servers.len()).filter(|index| servers[*index].block.is_none()));
-        defaults.retain(|index| forwards(*index));
-        let nameless = defaults.iter().find(|index| named[**index].is_empty());
-        let every = nameless.or(defaults.first()).copied();
+        // One that only responds is for every other host where no default one does more.
+        let (first, others): (Vec<usize>, Vec<usize>) =
+            defaults.iter().partition(|index| forwards(**index));
+        let mut chosen = [first, others].into_iter().filter(|indexes| !indexes.is_empty());
+        let every = chosen.next().and_then(|indexes| {
+            let nameless = indexes.iter().find(|index| named[**index].is_empty());
+            nameless.or(indexes.first()).copied()
+        });
         let mut of_servers = Vec::new();
         for (index, names) in named.iter().enumerate() {
             let hosts = if is_served(index) { hosts(index, every, &named) } else { None };

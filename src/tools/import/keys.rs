@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 
 use super::{
+    key_conditions,
     translation::Translation,
     tree::Directive,
     values::{ValuePiece, pieces},
@@ -28,6 +29,8 @@ pub struct KeyPlan {
     pub changes: Vec<String>,
     /// Maps that were read, by the name of their variable.
     pub maps: Vec<String>,
+    /// Condition on the requests that are counted, as a key of a rule.
+    pub condition: Option<String>,
 }
 
 /// Translates the first argument of `limit_req_zone`.
@@ -56,11 +59,23 @@ fn add(
             if maps_left == 0 {
                 return Err(format!("`${name}` is a map of too many maps"));
             }
-            let cases = cases(state, map, MAX_MAPS)?;
-            let exempt = exempt(&name, &cases)?;
-            plan.exempt.extend(exempt);
+            let networks =
+                cases(state, map, MAX_MAPS).and_then(|cases| Ok((exempt(&name, &cases)?, cases)));
+            let value = match networks {
+                Ok((exempt, cases)) => {
+                    plan.exempt.extend(exempt);
+                    cases.default
+                }
+                Err(reason) => {
+                    let found = key_conditions::of_map(map).ok_or(reason)?;
+                    if plan.condition.replace(found.condition).is_some() {
+                        return Err("two maps decide about it".to_owned());
+                    }
+                    found.value
+                }
+            };
             plan.maps.push(name);
-            add(state, &cases.default, maps_left - 1, plan)?;
+            add(state, &value, maps_left - 1, plan)?;
             continue;
         }
         let Some(part) = part(state, &name, plan) else {

@@ -42,6 +42,10 @@ pub fn listeners<'a>(state: &mut Translation<'a>) -> Vec<Socket<'a>> {
 fn tell_redirect(state: &mut Translation<'_>, redirect: &HttpsRedirect<'_>, mixed: Option<&str>) {
     for directive in &redirect.made_by {
         if let Some(address) = mixed {
+            // A route of the server has it.
+            if directive.name == "return" && !redirect.is_of_same_host {
+                continue;
+            }
             let reason = format!(
                 "`{address}` serves other requests too, and `redirect` is for a whole listener"
             );

@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, io, path::Path};
 
-use super::scalar::quoted;
+use super::scalar::{quoted, single_quoted};
 use crate::config::{interpolate::Outside, load::parse_with};
 
 /// Reasons that were found, by the text that was judged: most routes of a file differ little.
@@ -28,14 +28,20 @@ impl Outside for Nothing {
 }
 
 impl Loads {
-    /// Returns why weir refuses a path, written as `path` or `path_exact`.
+    /// Returns why weir refuses a path, written as `path`, `path_exact` or `path_regex`.
     pub fn path(&mut self, key: &str, path: &str) -> Option<String> {
-        self.route(&format!("{key}: {}", quoted(path)))
+        let text = if key == "path_regex" { single_quoted(path) } else { quoted(path) };
+        self.route(&format!("{key}: {text}"))
     }
 
     /// Returns why weir refuses an action of a route.
     pub fn action(&mut self, action: &str) -> Option<String> {
         self.whole(&format!("listeners: [ ':1' ]\nroutes:\n- path: /\n  {action}\n"))
+    }
+
+    /// Returns why weir refuses a line of a route beside its path and upstream.
+    pub fn keys(&mut self, line: &str) -> Option<String> {
+        self.route(&format!("path: /, {line}"))
     }
 
     /// Returns why weir refuses a rewriting of paths.

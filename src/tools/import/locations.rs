@@ -5,17 +5,23 @@ use std::rc::Rc;
 use super::{
     access::conditions,
     amounts::{size, size_bytes},
+    expressions::path_expression,
     fields::{self, FieldPlace},
     levels::Level,
-    plan::{FilesPlan, GuardPlan, RoutePlan},
+    patterns::{self, Around, LocationPattern, Turn, is_expression, letters_behind},
+    plan::{FilesPlan, GuardPlan, PathKind, Remarks, RoutePlan},
+    redirect_maps,
+    refusals::{is_of_methods, method_rules, refused},
     responses,
+    rewrites::{self, begin_of},
     rules::rules,
     targets::{LocationAction, action},
     translation::{NginxServer, Translation},
     tree::Directive,
     upstreams::CLOSED,
+    ways_back::way_back,
 };
-use crate::config::directives::{self, Treatment};
+use crate::{config::directives::Treatment, runtime::expression::Expression};
 
 /// The route without a way to an upstream.
 #[must_use]
@@ -24,7 +30,7 @@ pub fn closed(route: RoutePlan, reason: &str) -> RoutePlan {
     remarks.add(format!("closed, because {reason}"));
     RoutePlan {
         path: route.path,
-        is_exact: route.is_exact,
+        kind: route.kind,
         upstream: CLOSED.to_owned(),
         is_closed: true,
         remarks,
@@ -35,11 +41,20 @@ pub fn closed(route: RoutePlan, reason: &str) -> RoutePlan {
 /// Server whose locations are translated.
 #[derive(Debug)]
 pub struct Scope<'s, 'a> {
-    server: &'s NginxServer<'a>,
+    pub(super) server: &'s NginxServer<'a>,
     server_name: String,
     port: String,
-    /// Routes, each with its location; those without one fill gaps.
-    pub found: Vec<(Option<&'a Directive>, RoutePlan)>,
+    found: Vec<FoundRoute<'a>>,
+}
+
+/// Route of a server.
+#[derive(Clone, Debug)]
+pub struct FoundRoute<'a> {
+    /// Its location; a route without one fills gaps.
+    pub location: Option<&'a Directive>,
+    /// The route, without its host.
+    pub route: RoutePlan,
+    turn: Turn,
 }
 
 impl<'s, 'a> Scope<'s, 'a> {
@@ -49,105 +64,288 @@ impl<'s, 'a> Scope<'s, 'a> {
         Self { server, server_name, port, found: Vec::new() }
     }
 
+    /// Adds a route that fills a gap.
+    pub fn fill(&mut self, route: RoutePlan) {
+        self.found.push(FoundRoute { location: None, route, turn: Turn::Last });
+    }
+
+    /// Adds a route of a directive, in its turn among the expressions of the server.
+    pub fn add(&mut self, directive: &'a Directive, route: RoutePlan, turn: Turn) {
+        self.found.push(FoundRoute { location: Some(directive), route, turn });
+    }
+
+    /// Returns true if a route takes every path that no other takes.
+    #[must_use]
+    pub fn has_root(&self) -> bool {
+        self.found.iter().any(|found| found.route.path == "/" && found.route.kind.is_prefix())
+    }
+
+    /// All routes, expressions in the order that they are tried.
+    #[must_use]
+    pub fn routes(self) -> Vec<FoundRoute<'a>> {
+        let mut found = self.found;
+        found.sort_by_key(|found| found.turn);
+        found
+    }
+
     /// Plans the routes of a location, and of those within it.
     pub fn location(
         &mut self,
         state: &mut Translation<'a>,
         location: &'a Directive,
         outer: &Rc<Level<'a>>,
+        around: Option<Around<'a>>,
     ) {
         let level = Level::of(location.children(), Some(outer));
-        for inner in location.named("location") {
-            self.location(state, inner, &level);
-        }
-        let Some(mut route) = self.pattern(state, location) else { return };
-        route.remarks.origin = format!("{} {}", state.origin(location), location.text());
-        let except = level.own("limit_except").first().copied();
-        let mut rest = None;
-        if let Some(except) = except {
-            rest = Some(closed(route.clone(), "`limit_except` refuses the other methods"));
-            self.methods(state, except, &mut route);
-        }
-        let mut route = self.route(state, route, &level, Some(location));
-        if route.is_closed {
-            if !route.is_exact && !location.modifier_and_path().1.ends_with('/') {
-                // nginx compares letters, and protects `/admin.php` by `location /admin`.
-                let change =
-                    format!("not closed: `{}x` and the like take other routes", route.path);
-                route.remarks.add(change);
+        let is_expression = is_expression(location);
+        let mut inner_locations = location.named("location").peekable();
+        let has_inner = inner_locations.peek().is_some();
+        for inner in inner_locations {
+            match is_expression {
+                true => state.notes.refuse(inner, "it is within an expression"),
+                false => {
+                    self.location(state, inner, &level, Some(Around::of(location, around)));
+                }
             }
-            state.notes.refuse(location, route.remarks.changes.join("; "));
-        } else if route.guard != GuardPlan::default()
-            && !route.is_exact
-            && !location.modifier_and_path().1.ends_with('/')
-        {
-            let change = format!("not protected: `{}x` and the like take other routes", route.path);
-            route.remarks.add(change.clone());
-            state.notes.tell(location, Treatment::Noted, change);
         }
-        self.found.push((Some(location), route));
-        // Behind the other: of two routes for one path the first that takes the method counts.
-        self.found.extend(rest.map(|rest| (Some(location), rest)));
+        let Some((mut pattern, mut route)) = self.pattern(state, location, around) else { return };
+        if is_expression && has_inner {
+            pattern.closed.get_or_insert_with(|| "locations stand within an expression".to_owned());
+        }
+        if self.is_hidden(state, location, &mut pattern) {
+            return;
+        }
+        let rules = match &pattern.closed {
+            Some(reason) => Err(reason.clone()),
+            None => method_rules(state, self.server, &level),
+        };
+        let (mut before, mut behind) = (Vec::new(), Vec::new());
+        route = match rules {
+            Err(reason) => closed(route, &reason),
+            Ok(rules) => {
+                (before, behind) = refused(&route, &rules);
+                let mut route = self.rewritten(state, route, &level, location);
+                behind.extend(
+                    rules.except.map(|except| excepted(state, except, &level, &route, self)),
+                );
+                route.methods.clone_from(&rules.methods);
+                route
+            }
+        };
+        self.say(state, location, &mut route);
+        let letters = self.letters(location, &route).filter(|_| route.methods.is_empty());
+        // Of routes for one path the first that takes the method counts.
+        for route in before.into_iter().chain([route]).chain(behind) {
+            self.add(location, route, pattern.turn);
+        }
+        if let Some(letters) = letters {
+            let turn = if pattern.kind == PathKind::OverRegex { Turn::First } else { Turn::Last };
+            self.add(location, letters, turn);
+        }
     }
 
-    /// Path of a location; none if no route can have it.
-    fn pattern(&self, state: &mut Translation<'_>, location: &'a Directive) -> Option<RoutePlan> {
-        let (kind, text) = location.modifier_and_path();
-        let mut route =
-            RoutePlan { path: text.to_owned(), is_exact: kind == "=", ..RoutePlan::default() };
-        let form = match kind {
-            "~" | "~*" => "location ~ ...",
-            "@" => {
-                // Its users mark it; without any it is never reached.
-                return None;
+    /// Returns true if a `rewrite` of the server takes all requests of a location that weir would
+    /// try before it. Where it takes some, the location has to be closed.
+    fn is_hidden(
+        &self,
+        state: &mut Translation<'_>,
+        location: &Directive,
+        pattern: &mut LocationPattern,
+    ) -> bool {
+        let firsts = self.found.iter().filter(|found| {
+            found.turn == Turn::First && found.location.is_some_and(|one| one.name != "location")
+        });
+        for first in firsts {
+            let expression = &first.route.path;
+            let regex = Expression::new(expression, false);
+            let takes = regex.is_ok_and(|regex| regex.regex().is_match(pattern.path.as_bytes()));
+            let begin = begin_of(expression).unwrap_or_default();
+            let is_near = begin.starts_with(&pattern.path) || pattern.path.starts_with(begin);
+            match pattern.kind {
+                PathKind::Exact if takes => {
+                    state
+                        .notes
+                        .discard(location, "a redirect or `rewrite` of the server comes before it");
+                    return true;
+                }
+                PathKind::OverRegex if is_near => {
+                    pattern.closed =
+                        Some("a redirect or `rewrite` of the server comes before it".to_owned());
+                }
+                _ => {}
             }
-            _ => "",
-        };
-        let refused = match directives::form(form) {
-            Some(row) => Some(row.note.to_owned()),
-            None => state.loads.path(if route.is_exact { "path_exact" } else { "path" }, text),
-        };
-        if let Some(reason) = refused {
-            let reason = format!("{reason}; its requests take other routes");
-            let line =
-                format!("not imported: {} `{}`: {reason}", state.origin(location), location.text());
-            state.plan.head.push(line);
-            state.notes.refuse(location, reason);
-            return None;
         }
+        false
+    }
+
+    /// Pattern of a location, and the route with it; none if no request can take it.
+    fn pattern(
+        &self,
+        state: &mut Translation<'a>,
+        location: &'a Directive,
+        around: Option<Around<'a>>,
+    ) -> Option<(LocationPattern, RoutePlan)> {
+        let text = location.modifier_and_path().1;
+        let Some(mut pattern) = patterns::pattern(state, self.server, location, around) else {
+            if !text.starts_with('@') && location.modifier_and_path().0 != "@" {
+                state.notes.discard(location, "a path begins with a slash");
+            }
+            return None;
+        };
+        state.notes.carry(location);
         // Of `//` nothing would be left.
         let bare = text.strip_suffix('/').filter(|bare| !bare.is_empty() && !bare.ends_with('/'));
         let is_taken = |bare: &str| {
             self.server.locations.iter().any(|other| other.modifier_and_path().1 == bare)
         };
-        state.notes.carry(location);
-        if let Some(bare) = bare.filter(|bare| !route.is_exact && !is_taken(bare)) {
-            bare.clone_into(&mut route.path);
+        let is_rewritten = location.named("rewrite").next().is_some();
+        if let Some(bare) =
+            bare.filter(|bare| pattern.kind.is_prefix() && !is_rewritten && !is_taken(bare))
+        {
+            bare.clone_into(&mut pattern.path);
             let reason = format!("`path: {bare}` takes `{bare}` too");
             state.notes.tell(location, Treatment::Carried, reason);
-        } else if !route.is_exact && !text.ends_with('/') {
+        } else if pattern.kind.is_prefix() && !text.ends_with('/') {
             let reason = format!("`{text}` and what is below it, not `{text}...`");
             state.notes.tell(location, Treatment::Carried, reason);
         }
-        Some(route)
+        let origin = format!("{} {}", state.origin(location), location.text());
+        let remarks = Remarks::from(origin);
+        let (path, kind) = (pattern.path.clone(), pattern.kind);
+        Some((pattern, RoutePlan { path, kind, remarks, ..RoutePlan::default() }))
     }
 
-    fn methods(&self, state: &mut Translation<'_>, except: &Directive, route: &mut RoutePlan) {
-        route.methods = except.args.iter().map(|method| method.to_ascii_uppercase()).collect();
-        route.methods.dedup();
-        let is_method = |method: &String| method.bytes().all(|byte| byte.is_ascii_uppercase());
-        if route.methods.is_empty() || !route.methods.iter().all(is_method) {
-            route.methods.clear();
-            state.notes.refuse(except, "not a list of methods");
-            return;
+    /// Says of a location what its route says of itself.
+    fn say(&self, state: &mut Translation<'_>, location: &Directive, route: &mut RoutePlan) {
+        let is_bound = route.is_closed || route.guard != GuardPlan::default();
+        let (kind, text) = location.modifier_and_path();
+        let has_letters = route.kind.is_prefix() && !text.ends_with('/') && kind != "=";
+        if is_bound && has_letters && letters_behind(self.server, location).is_none() {
+            let what = if route.is_closed { "closed" } else { "protected" };
+            let change = format!("not {what}: `{}x` and the like take other routes", route.path);
+            route.remarks.add(change.clone());
+            state.notes.tell(location, Treatment::Noted, change);
         }
-        state.notes.tell(
-            except,
-            Treatment::Carried,
-            "other methods get 405, or 502 where another route takes the path",
-        );
-        for child in except.children() {
-            state.notes.discard(child, "it is for the other methods");
+        if route.is_closed {
+            state.notes.refuse(location, route.remarks.changes.join("; "));
+        }
+    }
+
+    /// Route of the paths that only begin with the letters of a location that is bound to a
+    /// condition: nginx compares letters, and protects `/admin.php` by `location /admin`.
+    fn letters(&self, location: &Directive, route: &RoutePlan) -> Option<RoutePlan> {
+        let is_bound = route.is_closed || route.guard != GuardPlan::default();
+        let path = letters_behind(self.server, location).filter(|_| is_bound)?;
+        let mut letters = RoutePlan { path, kind: PathKind::Regex, ..route.clone() };
+        let changes_path = letters.rewrite.is_some()
+            || letters.files.as_ref().is_some_and(|files| files.strip_prefix.is_some());
+        if changes_path {
+            letters = closed(letters, "weir changes whole segments of a path");
+        }
+        letters.remarks.add("nginx compares letters: these paths are of the location too");
+        Some(letters)
+    }
+
+    /// Plans the location with the change of its paths.
+    fn rewritten(
+        &mut self,
+        state: &mut Translation<'a>,
+        route: RoutePlan,
+        level: &Rc<Level<'a>>,
+        location: &'a Directive,
+    ) -> RoutePlan {
+        let own = level.own("rewrite");
+        if own.is_empty() {
+            return self.route(state, route, level, Some(location));
+        }
+        let plan = match rewrites::of_location(state, self.server, location, level) {
+            Ok(plan) => plan,
+            Err(reason) => {
+                own.iter().for_each(|one| state.notes.refuse(one, reason.clone()));
+                return closed(route, &reason);
+            }
+        };
+        for redirect in plan.redirects {
+            self.add(location, redirect, Turn::Last);
+        }
+        let Some(change) = plan.change else {
+            return self.route(state, route, level, Some(location));
+        };
+        if change.redirect.is_some() {
+            let redirect =
+                RoutePlan { action: change.redirect, rewrite: Some(change.rewrite), ..route };
+            return self.redirected(state, redirect, level);
+        }
+        match plan.location {
+            None => self.changed(state, route, level, Some(location), change.rewrite),
+            Some(other) => {
+                let level = Level::of(other.children(), Some(&self.server.level));
+                self.changed(state, route, &level, Some(other), change.rewrite)
+            }
+        }
+    }
+
+    /// Fields of a route that redirects.
+    fn redirected(
+        &self,
+        state: &mut Translation<'a>,
+        mut route: RoutePlan,
+        level: &Rc<Level<'a>>,
+    ) -> RoutePlan {
+        fields::of_responses(state, self.place(level, "", &route), "proxy", &mut route);
+        route
+    }
+
+    /// Plans a route of which the path changes before it is forwarded.
+    fn changed(
+        &self,
+        state: &mut Translation<'a>,
+        route: RoutePlan,
+        level: &Rc<Level<'a>>,
+        location: Option<&'a Directive>,
+        rewrite: String,
+    ) -> RoutePlan {
+        let mut route = self.route(state, route, level, location);
+        if route.is_closed {
+            return route;
+        }
+        if route.rewrite.is_some() || route.files.is_some() {
+            return closed(route, "its path changes twice");
+        }
+        if route.action.is_none() {
+            route.rewrite = Some(rewrite);
+        }
+        route
+    }
+
+    /// Plans the redirects and `rewrite` directives of the server, which come before its locations.
+    pub fn rewrites_of_server(&mut self, state: &mut Translation<'a>) {
+        for (directive, route) in redirect_maps::redirects(state, self.server) {
+            let level = self.server.level.clone();
+            let route = self.redirected(state, route, &level);
+            self.add(directive, route, Turn::First);
+        }
+        for directive in self.server.level.own("rewrite").to_vec() {
+            let route = match rewrites::of_server(state, self.server, directive) {
+                Ok((route, None)) => {
+                    let level = self.server.level.clone();
+                    self.redirected(state, route, &level)
+                }
+                Ok((route, Some(owner))) => {
+                    let level = Level::of(owner.children(), Some(&self.server.level));
+                    let rewrite = route.rewrite.clone().unwrap_or_default();
+                    let route = RoutePlan { rewrite: None, ..route };
+                    self.changed(state, route, &level, Some(owner), rewrite)
+                }
+                Err((reason, path)) => {
+                    state.notes.refuse(directive, format!("{reason}: its paths are closed"));
+                    let origin = format!("{} {}", state.origin(directive), directive.text());
+                    let remarks = Remarks::from(origin);
+                    let kind = PathKind::Regex;
+                    closed(RoutePlan { path, kind, remarks, ..RoutePlan::default() }, &reason)
+                }
+            };
+            self.add(directive, route, Turn::First);
         }
     }
 
@@ -159,8 +357,12 @@ impl<'s, 'a> Scope<'s, 'a> {
         level: &Rc<Level<'a>>,
         location: Option<&'a Directive>,
     ) -> RoutePlan {
-        if let Some(response) = level.own("return").first().filter(|_| location.is_some()) {
-            return self.response(state, route, level, response);
+        if let Some(response) = level.own("return").first()
+            && let Some(location) = location
+        {
+            let (kind, text) = location.modifier_and_path();
+            let groups = is_expression(location).then(|| path_expression(text, kind == "~*").text);
+            return self.response(state, route, level, response, groups.as_deref());
         }
         match conditions(state, level, self.server) {
             Ok(guard) => route.guard = guard,
@@ -169,6 +371,12 @@ impl<'s, 'a> Scope<'s, 'a> {
         let (target, level_of_target) = match action(state, level, self.server, location) {
             LocationAction::Forward { target, level } => (target, level),
             LocationAction::Files(files) => return self.files(state, route, level, files),
+            // Nothing is behind a location that refuses everyone.
+            LocationAction::None(_) if route.guard.denies_all() => {
+                route.action = Some("respond: { status: 403 }".to_owned());
+                route.guard = GuardPlan::default();
+                return route;
+            }
             LocationAction::None(reason) => return closed(route, &reason),
         };
         // A named location has rules of its own, and nginx asks for both.
@@ -188,6 +396,7 @@ impl<'s, 'a> Scope<'s, 'a> {
         }
         target.changes.iter().for_each(|change| route.remarks.add(change));
         route.rewrite.clone_from(&target.rewrite);
+        way_back(state, &level_of_target, &target.authority, target.back.as_ref(), &mut route);
         rules(state, level, &mut route);
         self.settings(state, &level_of_target, &mut route);
         let place = self.place(&level_of_target, &target.authority, &route);
@@ -215,17 +424,22 @@ impl<'s, 'a> Scope<'s, 'a> {
     }
 
     /// Plans a route that responds. nginx looks at `return` before it asks for credentials or counts,
-    /// so neither is carried over.
-    fn response(
+    /// so neither is carried over. A redirect may have groups of an expression.
+    pub fn response(
         &self,
         state: &mut Translation<'a>,
         mut route: RoutePlan,
         level: &Rc<Level<'a>>,
         directive: &'a Directive,
+        expression: Option<&str>,
     ) -> RoutePlan {
-        let planned = match ["if", "rewrite"].iter().any(|name| !level.own(name).is_empty()) {
+        let is_conditional = level.own("if").iter().any(|condition| !is_of_methods(condition));
+        let planned = match is_conditional {
             true => Err("a condition decides about it".to_owned()),
-            false => responses::response(&mut state.loads, directive, level),
+            false => responses::response(&mut state.loads, directive, level).or_else(|reason| {
+                let expression = expression.ok_or_else(|| reason.clone())?;
+                responses::with_groups(&mut state.loads, directive, expression).ok_or(reason)
+            }),
         };
         let response = match planned {
             Ok(response) => response,
@@ -245,6 +459,7 @@ impl<'s, 'a> Scope<'s, 'a> {
             }
         }
         route.action = Some(response.line);
+        route.rewrite = response.rewrite;
         fields::of_responses(state, self.place(level, "", &route), "proxy", &mut route);
         if route.set_response.contains_key("content-type") {
             route.remarks.add("`content-type` is sent once, nginx sends its own beside it");
@@ -267,8 +482,11 @@ impl<'s, 'a> Scope<'s, 'a> {
         // nginx sends both, and two fields are one list.
         let policies: Vec<_> = files.cache_control.take().into_iter().chain(policy).collect();
         files.cache_control = (!policies.is_empty()).then(|| policies.join(", "));
+        files.changes.drain(..).for_each(|change| route.remarks.add(change));
         route.files = Some(files);
-        without(level, &mut route);
+        if route.files.as_ref().is_some_and(|files| files.fallback.is_none()) {
+            without(level, &mut route);
+        }
         route
     }
 
@@ -306,14 +524,33 @@ impl<'s, 'a> Scope<'s, 'a> {
     }
 }
 
+/// Route of the methods that a `limit_except` is for: the same with its conditions.
+fn excepted<'a>(
+    state: &mut Translation<'a>,
+    except: &'a Directive,
+    level: &Rc<Level<'a>>,
+    route: &RoutePlan,
+    scope: &Scope<'_, 'a>,
+) -> RoutePlan {
+    let inside = Level::of(except.children(), Some(level));
+    let other = except.children().iter().find(|child| {
+        !matches!(&*child.name, "allow" | "deny" | "auth_basic" | "auth_basic_user_file")
+    });
+    if let Some(other) = other {
+        return closed(route.clone(), &format!("`{}` is for the other methods", other.text()));
+    }
+    match conditions(state, &inside, scope.server) {
+        // Behind a service the other route has, conditions of networks count too.
+        Ok(guard) => RoutePlan { guard, ..route.clone() },
+        Err(reason) => closed(route.clone(), &reason),
+    }
+}
+
 /// Says what a route leaves out that changes its requests.
 fn without(level: &Level<'_>, route: &mut RoutePlan) {
-    for name in ["rewrite", "if", "proxy_redirect", "proxy_cookie_path", "error_page", "sub_filter"]
-    {
-        for directive in level.own(name) {
-            if !(name == "proxy_redirect" && directive.arg(0) == "off") {
-                route.remarks.add(format!("without `{}`", directive.text()));
-            }
-        }
+    let conditions = level.own("if").iter().filter(|one| !is_of_methods(one));
+    let others = ["sub_filter", "error_page"].iter().flat_map(|name| level.own(name));
+    for directive in conditions.chain(others) {
+        route.remarks.add(format!("without `{}`", directive.text()));
     }
 }

@@ -56,6 +56,12 @@ impl Notes {
         }
     }
 
+    /// Returns true if an outcome is recorded.
+    #[must_use]
+    pub fn has(&self, of: &Directive) -> bool {
+        self.found.contains_key(&of.id)
+    }
+
     /// Records a directive that was carried over as it is.
     pub fn carry(&mut self, of: &Directive) {
         self.tell(of, Treatment::Carried, "");

@@ -2,6 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+/// Networks that contain every address.
+pub const EVERY_NETWORK: [&str; 2] = ["0.0.0.0/0", "::/0"];
+
 /// Comments of an entry: its origin, and what changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Remarks {
@@ -48,6 +51,8 @@ pub struct ImportPlan {
     pub routes: Vec<RoutePlan>,
     /// Closed routes that are not written, since no other takes their requests: those get 404.
     pub left_out: Vec<RoutePlan>,
+    /// More routes are needed than are written, so that none is open.
+    pub is_full: bool,
     /// General status of a reject.
     pub reject_status: u16,
     /// Keys at the top and their values, in the order they are written.
@@ -89,6 +94,8 @@ pub struct ZonePlan {
     pub capacity: Option<String>,
     /// Networks that are not counted.
     pub exempt: Vec<String>,
+    /// Condition of its rules.
+    pub condition: Option<String>,
     /// Comments.
     pub remarks: Remarks,
 }
@@ -108,6 +115,8 @@ pub struct ConcurrencyPlan {
     pub key: Vec<String>,
     /// Networks that are not counted.
     pub exempt: Vec<String>,
+    /// Condition of its rules.
+    pub condition: Option<String>,
     /// Comments.
     pub remarks: Remarks,
 }
@@ -195,6 +204,8 @@ pub struct RulePlan {
     pub interval: Duration,
     /// It is evaluated, and not enforced.
     pub is_dry: bool,
+    /// It is not for all requests.
+    pub is_conditional: bool,
     /// File and line.
     pub origin: String,
 }
@@ -214,6 +225,8 @@ pub struct FilesPlan {
     pub cache_control: Option<String>,
     /// Beginning of the path that is no part of a name.
     pub strip_prefix: Option<String>,
+    /// Differences.
+    pub changes: Vec<String>,
 }
 
 /// Conditions for passing a route.
@@ -231,6 +244,14 @@ pub struct GuardPlan {
     pub auth: Option<AuthPlan>,
 }
 
+impl GuardPlan {
+    /// Returns true if no client may pass.
+    #[must_use]
+    pub fn denies_all(&self) -> bool {
+        !self.is_any && self.deny == EVERY_NETWORK
+    }
+}
+
 /// Service that is asked about requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuthPlan {
@@ -244,13 +265,45 @@ pub struct AuthPlan {
     pub pass: Vec<String>,
 }
 
+/// Kind of the path of a route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PathKind {
+    /// The path and what is below it.
+    #[default]
+    Prefix,
+    /// The same, and no expression is tried if it is the longest.
+    OverRegex,
+    /// The path alone.
+    Exact,
+    /// An expression.
+    Regex,
+}
+
+impl PathKind {
+    /// Key of weir's file.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Prefix | Self::OverRegex => "path",
+            Self::Exact => "path_exact",
+            Self::Regex => "path_regex",
+        }
+    }
+
+    /// Returns true for a path with what is below it.
+    #[must_use]
+    pub fn is_prefix(self) -> bool {
+        matches!(self, Self::Prefix | Self::OverRegex)
+    }
+}
+
 /// Route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoutePlan {
-    /// Path.
+    /// Path, or an expression.
     pub path: String,
-    /// The path alone is taken.
-    pub is_exact: bool,
+    /// Kind of the path.
+    pub kind: PathKind,
     /// Host; none for every host.
     pub host: Option<String>,
     /// Methods; empty for every method.
@@ -295,10 +348,8 @@ impl RoutePlan {
     /// Returns true if both take the same requests.
     #[must_use]
     pub fn takes_the_same(&self, other: &Self) -> bool {
-        fn form(route: &RoutePlan) -> (&str, bool, Option<&str>, &[String]) {
-            (&route.path, route.is_exact, route.host.as_deref(), &route.methods)
-        }
-        form(self) == form(other)
+        let form = |route: &Self| (route.host.clone(), route.methods.clone(), route.kind.key());
+        self.path == other.path && form(self) == form(other)
     }
 
     /// Differences that a comment of the file lists, and that responses may show. Another `Host` is

@@ -28,6 +28,8 @@ pub struct HttpsRedirect<'a> {
     pub change: Option<String>,
     /// It is for requests without TLS, of a server that has both.
     pub is_of_plain: bool,
+    /// It leads to the host that was asked for.
+    pub is_of_same_host: bool,
 }
 
 /// Returns the redirect of a server that does nothing else: by `return` or `rewrite` of its own, of
@@ -129,13 +131,15 @@ fn read<'a>(
         }
         _ => (authority, 443),
     };
+    let is_of_same_host = is_own(host, server);
     let change = if directive.name == "return" || directive.args.len() > 2 {
         differences(host, behind, server)
     } else {
         None
     };
     let target = if port == 443 { "https".to_owned() } else { format!("https:{port}") };
-    Some(HttpsRedirect { target, made_by: vec![directive], change, is_of_plain: false })
+    let made_by = vec![directive];
+    Some(HttpsRedirect { target, made_by, change, is_of_plain: false, is_of_same_host })
 }
 
 /// End of the host where a variable of the path follows it: `$host$request_uri`.
@@ -147,12 +151,15 @@ fn behind_host(rest: &str) -> Option<usize> {
 fn differences(host: &str, behind: &str, server: &NginxServer<'_>) -> Option<String> {
     let path = behind.trim_start_matches('/');
     let is_whole = path.is_empty() || WHOLE.contains(&path) || path.starts_with("${uri}");
-    let variables = ["${host}", "${http_host}", "${server_name}"];
-    let names: Vec<String> = server.names().map(|(_, name)| name).collect();
-    let is_own = variables.contains(&host) || names.iter().all(|name| name == host);
-    match (is_own, is_whole) {
+    match (is_own(host, server), is_whole) {
         (true, true) => None,
         (false, _) => Some(format!("to the same host, not to `{host}`")),
         (true, false) => Some("to the same path".to_owned()),
     }
+}
+
+/// Returns true if a host is the one that a request to the server names.
+fn is_own(host: &str, server: &NginxServer<'_>) -> bool {
+    let variables = ["${host}", "${http_host}", "${server_name}"];
+    variables.contains(&host) || server.names().all(|(_, name)| name == host)
 }

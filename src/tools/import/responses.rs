@@ -3,9 +3,10 @@
 use super::{
     levels::Level,
     loads::Loads,
-    scalar::quoted_always,
+    scalar::{quoted_always, single_quoted},
     tree::Directive,
-    values::{ValuePiece, pieces, with_set},
+    urls::{groups, split, target},
+    values::{ValuePiece, braced, pieces, with_set},
 };
 
 /// Response of a location, as weir's file has it.
@@ -13,6 +14,8 @@ use super::{
 pub struct ResponsePlan {
     /// Line with the action.
     pub line: String,
+    /// Value of `rewrite`, where a redirect has groups of the path.
+    pub rewrite: Option<String>,
     /// Difference from nginx.
     pub change: Option<&'static str>,
 }
@@ -34,22 +37,58 @@ pub fn response(
     };
     let text = with_set(text, level);
     let plan = match code {
-        444 => ResponsePlan { line: "close: true".to_owned(), change: None },
+        444 => ResponsePlan::of("close: true".to_owned(), None),
         301 | 302 | 303 | 307 | 308 => {
             let (to, change) = target(&text)?;
             let to = quoted_always(&to);
-            ResponsePlan { line: format!("redirect: {{ to: {to}, status: {code} }}"), change }
+            ResponsePlan::of(format!("redirect: {{ to: {to}, status: {code} }}"), change)
         }
-        204 | 304 => ResponsePlan { line: format!("respond: {{ status: {code} }}"), change: None },
+        204 | 304 => ResponsePlan::of(format!("respond: {{ status: {code} }}"), None),
         _ if text.is_empty() => {
             let change = (code >= 400).then_some("the body is empty, nginx sends a page");
-            ResponsePlan { line: format!("respond: {{ status: {code} }}"), change }
+            ResponsePlan::of(format!("respond: {{ status: {code} }}"), change)
         }
-        _ => ResponsePlan { line: with_body(code, &text, level)?, change: None },
+        _ => ResponsePlan::of(with_body(code, &text, level)?, None),
     };
     match loads.action(&plan.line) {
         Some(reason) => Err(reason),
         None => Ok(plan),
+    }
+}
+
+/// Plans a redirect with groups of the expression of its location.
+pub fn with_groups(
+    loads: &mut Loads,
+    directive: &Directive,
+    expression: &str,
+) -> Option<ResponsePlan> {
+    let (code, text) = match &directive.args[..] {
+        [url] => (302, url),
+        [code, text] => (number(code).ok().filter(|code| (301..=308).contains(code))?, text),
+        _ => return None,
+    };
+    let text = braced(pieces(text));
+    let (origin, path) = split(&text);
+    let origin =
+        origin.map_or(Ok(String::new()), |origin| target(origin).map(|found| found.0)).ok()?;
+    let with_query = path.strip_suffix("${is_args}${args}");
+    let to = groups(with_query.unwrap_or(path), expression)?;
+    // nginx sends the text alone, and weir appends the query unless `to` ends in a `?`.
+    let end = if with_query.is_some() { "" } else { "?" };
+    let (expression, to) = (single_quoted(expression), quoted_always(&(to + end)));
+    let rewrite = format!("{{ regex: {expression}, to: {to} }}");
+    let origin = if origin.is_empty() { "{scheme}://{host}".to_owned() } else { origin };
+    let place = quoted_always(&format!("{origin}{{path}}{{query}}"));
+    let line = format!("redirect: {{ to: {place}, status: {code} }}");
+    match loads.action(&line).or_else(|| loads.rewrite("/", &rewrite)) {
+        Some(_) => None,
+        None => Some(ResponsePlan { line, rewrite: Some(rewrite), change: None }),
+    }
+}
+
+impl ResponsePlan {
+    fn of(line: String, change: Option<&'static str>) -> Self {
+        Self { line, rewrite: None, change }
     }
 }
 
@@ -66,38 +105,4 @@ fn with_body(code: u16, text: &str, level: &Level<'_>) -> Result<String, String>
     let headers = media.map(|media| format!(", headers: {{ content-type: {media} }}"));
     let body = quoted_always(text);
     Ok(format!("respond: {{ status: {code}, body: {body}{} }}", headers.unwrap_or_default()))
-}
-
-/// Target of a redirect with the placeholders of weir.
-fn target(text: &str) -> Result<(String, Option<&'static str>), String> {
-    let (mut to, mut change) = (String::new(), None);
-    let mut rest = pieces(text).into_iter().peekable();
-    while let Some(piece) = rest.next() {
-        let name = match piece {
-            ValuePiece::Text(plain) => {
-                to += &plain.replace('{', "{{").replace('}', "}}");
-                continue;
-            }
-            ValuePiece::Variable(name) => name,
-        };
-        to += match &*name {
-            "scheme" => "{scheme}",
-            "host" => "{host}",
-            "http_host" => {
-                change = Some("the host is without its port");
-                "{host}"
-            }
-            "request_uri" => "{path}{query}",
-            "uri" | "document_uri" => "{path}",
-            "is_args" => {
-                let is_query = |next: &ValuePiece| matches!(next, ValuePiece::Variable(name) if name == "args" || name == "query_string");
-                if rest.next_if(is_query).is_none() {
-                    return Err(format!("`{text}` has `$is_args` without `$args`"));
-                }
-                "{query}"
-            }
-            name => return Err(format!("`${name}` has no placeholder")),
-        };
-    }
-    Ok((to, change))
 }

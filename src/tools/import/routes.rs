@@ -1,17 +1,18 @@
 //! Routes: locations of all servers, with what holds at each.
 //!
 //! Guarantee: no route is open that nginx protects. Where weir cannot do what nginx does with a
-//! path (rules of access, a response of its own, files), its route is closed: it goes to an
-//! upstream where nothing listens and gets 502, so that no other route takes its requests
+//! path (rules of access, a response of its own, files, an expression), its route is closed: it
+//! goes to an upstream where nothing listens and gets 502, so that no other route takes its requests
 //! (`protected_location_is_closed` in tests/config/import.rs). What no route can say takes other
-//! routes, and the file says so: locations with expressions, an `if`, and the paths that only begin
-//! with the letters of a location (`/admin.php` of `location /admin`).
+//! routes, and the file says so: an `if` that asks for more than the method, and the paths that only
+//! begin with the letters of a location (`/admin.php` of `location /admin`) where another location
+//! begins with them too.
 
 use super::{
-    access::action_of_server,
     hosts::Hosts,
-    locations::{Scope, closed},
-    plan::{EndpointPlan, Remarks, RoutePlan, UpstreamPlan},
+    locations::{FoundRoute, Scope, closed},
+    plan::{EndpointPlan, PathKind, Remarks, RoutePlan, UpstreamPlan},
+    redirects::redirect,
     rules::rules,
     sockets::Socket,
     translation::{NginxServer, Translation},
@@ -34,7 +35,7 @@ pub fn routes(state: &mut Translation<'_>, sockets: &[Socket<'_>]) {
             continue;
         }
         let planned = of_server(state, server, port_of(sockets, index));
-        for (location, route) in planned {
+        for FoundRoute { location, route, .. } in planned {
             let of_hosts = hosts.of_server(index).iter();
             let of_hosts = of_hosts.map(|host| RoutePlan { host: host.clone(), ..route.clone() });
             match location {
@@ -75,7 +76,9 @@ fn add(state: &mut Translation<'_>, location: &Directive, route: RoutePlan) {
         return;
     }
     if state.plan.routes.len() >= MAX_ROUTES {
-        state.notes.refuse(location, format!("more than {MAX_ROUTES} routes"));
+        // The one that is left out may be what keeps clients from another.
+        state.plan.is_full = true;
+        state.notes.refuse(location, format!("more than {MAX_ROUTES} routes: all are closed"));
         return;
     }
     state.plan.routes.push(route);
@@ -83,7 +86,11 @@ fn add(state: &mut Translation<'_>, location: &Directive, route: RoutePlan) {
 
 /// Leaves out closed routes whose requests no other route takes, and declares their upstream.
 fn close(state: &mut Translation<'_>) {
-    let routes = std::mem::take(&mut state.plan.routes);
+    let mut routes = std::mem::take(&mut state.plan.routes);
+    if state.plan.is_full {
+        let reason = format!("the files have more than {MAX_ROUTES} routes");
+        routes = routes.into_iter().map(|route| closed(route, &reason)).collect();
+    }
     let is_covered =
         |closed: &RoutePlan| routes.iter().any(|open| !open.is_closed && covers(open, closed));
     let (kept, left_out) =
@@ -126,9 +133,11 @@ fn covers(open: &RoutePlan, closed: &RoutePlan) -> bool {
         (Some(_), None) => false,
     };
     let prefix = open.path.trim_end_matches('/');
-    let path = match open.is_exact {
-        true => open.path == closed.path,
-        false => closed
+    let path = match (open.kind, closed.kind) {
+        // Which paths an expression shares with others is not decided here.
+        (PathKind::Regex, _) | (_, PathKind::Regex) => true,
+        (PathKind::Exact, _) => open.path == closed.path,
+        (PathKind::Prefix | PathKind::OverRegex, _) => closed
             .path
             .strip_prefix(prefix)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
@@ -136,44 +145,63 @@ fn covers(open: &RoutePlan, closed: &RoutePlan) -> bool {
     host && path
 }
 
-/// Routes of a server without its hosts, each with its location; those without one fill gaps.
+/// Routes of a server without its hosts.
 fn of_server<'a>(
     state: &mut Translation<'a>,
     server: &NginxServer<'a>,
     port: String,
-) -> Vec<(Option<&'a Directive>, RoutePlan)> {
+) -> Vec<FoundRoute<'a>> {
     let server_name = server.names().map(|(_, name)| name).next().unwrap_or_default();
     let mut scope = Scope::of(server, server_name, port);
     let remarks = Remarks::from(state.origin_of(server.place()));
     let mut root = RoutePlan { path: "/".to_owned(), remarks, ..RoutePlan::default() };
+    let level = server.level.clone();
     if server.is_location {
-        let level = server.level.clone();
         let route = scope.route(state, root, &level, None);
-        scope.found.push((None, route));
-        return scope.found;
-    }
-    if server.block.is_none() && server.locations.is_empty() {
+        scope.fill(route);
+    } else if server.block.is_none() && server.locations.is_empty() {
         root.remarks.add("no location is in the files: this upstream is an example");
         root.upstream = EXAMPLE.to_owned();
-        let level = server.level.clone();
         rules(state, &level, &mut root);
         scope.settings(state, &level, &mut root);
-        return vec![(None, root)];
+        scope.fill(root);
+    } else if let Some(response) = server.level.own("return").first() {
+        let route = of_response(state, &scope, root, response);
+        scope.fill(route);
+    } else {
+        scope.rewrites_of_server(state);
+        for location in &server.locations {
+            scope.location(state, location, &server.level, None);
+        }
+        if !scope.has_root() {
+            // Paths without a location are files of the server.
+            let route = match server.level.one("root") {
+                Some(_) => scope.route(state, root, &level, None),
+                None => closed(root, "the server has no `location /` that is forwarded"),
+            };
+            scope.fill(route);
+        }
     }
-    if let Some(reason) = action_of_server(state, server) {
-        scope.found.push((None, closed(root, &reason)));
-        return scope.found;
+    scope.routes()
+}
+
+/// Route of a server that gives the same response to all requests: its `return` comes before its
+/// locations.
+fn of_response<'a>(
+    state: &mut Translation<'a>,
+    scope: &Scope<'_, 'a>,
+    route: RoutePlan,
+    directive: &'a Directive,
+) -> RoutePlan {
+    for location in &scope.server.locations {
+        state.notes.refuse(location, "the `return` of its server comes first");
     }
-    for location in &server.locations {
-        scope.location(state, location, &server.level);
+    // To the same host by TLS, of a server that has a listener without: routes do not see that.
+    let is_loop = redirect(scope.server).is_some_and(|redirect| redirect.is_of_same_host);
+    if is_loop {
+        let reason = "the redirect would come back: routes do not see the port";
+        state.notes.refuse(directive, reason);
+        return closed(route, reason);
     }
-    let has_root = scope.found.iter().any(|(_, route)| route.path == "/" && !route.is_exact);
-    if !has_root && server.level.one("root").is_some() {
-        // Paths without a location are files of the server.
-        let route = scope.route(state, root, &server.level, None);
-        scope.found.push((None, route));
-    } else if !has_root {
-        scope.found.push((None, closed(root, "the server has no `location /` that is forwarded")));
-    }
-    scope.found
+    scope.response(state, route, &scope.server.level.clone(), directive, None)
 }

@@ -35,6 +35,15 @@ pub fn quoted_always(text: &str) -> String {
     }
 }
 
+/// Expression as a YAML scalar: in single quotation marks, where a backslash is one.
+#[must_use]
+pub fn single_quoted(text: &str) -> String {
+    // A dollar sign alone fills in nothing.
+    let is_plain = !text.contains("$$") && !text.contains("${");
+    let text = if is_plain { text.to_owned() } else { text.replace('$', "$$") };
+    format!("'{}'", text.replace('\'', "''"))
+}
+
 #[cfg(test)]
 mod tests {
     use crate::tools::import::scalar::*;

@@ -153,16 +153,6 @@ fn others(state: &mut Translation<'_>, all: &Everywhere<'_>) {
             files => state.notes.tell(directive, Treatment::Carried, format!("{files} files")),
         }
     }
-    for (_, directive) in all.named("proxy_redirect") {
-        match directive.arg(0) {
-            "off" => state.notes.discard(directive, "the default"),
-            _ => {
-                state
-                    .notes
-                    .refuse(directive, "`Location` is forwarded as the application wrote it");
-            }
-        }
-    }
     if all.named("proxy_cache").is_empty() {
         let settings = all.iter().filter(|(_, one)| {
             one.name.starts_with("proxy_cache_") || one.name == "proxy_no_cache"
@@ -180,12 +170,28 @@ fn others(state: &mut Translation<'_>, all: &Everywhere<'_>) {
     for name in ["map", "geo"] {
         for (_, directive) in all.named(name) {
             // What uses it has a line of its own.
-            state.notes.discard(directive, "no zone of weir counts by it");
+            state.notes.discard(directive, "no zone and no redirect of weir is made of it");
         }
     }
+    unplanned(state, all);
     for name in ["http", "server"] {
         for (_, directive) in all.named(name) {
             state.notes.carry(directive);
+        }
+    }
+}
+
+/// Refuses what only some forms of are carried over, where no route has taken it.
+fn unplanned(state: &mut Translation<'_>, all: &Everywhere<'_>) {
+    for (name, reason) in [
+        ("if", "a condition on more than the method: write routes for the paths or hosts"),
+        ("rewrite", "no route is planned with it"),
+        ("error_page", "responses follow `Accept`; `reject: { body: text }` sets that of a reject"),
+    ] {
+        for (_, directive) in all.named(name) {
+            if !state.notes.has(directive) {
+                state.notes.refuse(directive, reason);
+            }
         }
     }
 }

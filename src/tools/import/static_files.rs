@@ -1,19 +1,24 @@
 //! Files of a location: `root`, `alias`, `index`, `try_files`, `expires`, and precompressed ones.
 //!
-//! Guarantee: no file is served that an expression, a script or a condition of its server keeps from
-//! clients in nginx, such as the source of a script
-//! (`files_beside_scripts_are_closed` in tests/config/import.rs).
+//! Guarantee: no file is served that a script or a condition of its server keeps from clients in
+//! nginx, such as the source of a script (`files_beside_scripts_are_closed` in
+//! tests/config/import.rs). Expressions are routes of their own, which come first. But nginx looks
+//! for a location again for the `index` of a directory and for a fallback, and weir does not.
 
 use super::{
     amounts::time_ms,
+    expressions::path_expression,
+    index_names::{may_match_directory, may_match_name},
     levels::Level,
     plan::FilesPlan,
+    refusals::is_of_methods,
     translation::{NginxServer, Translation},
     tree::Directive,
 };
 use crate::{
     config::directives::{self, Context, Treatment},
     files::name::is_name,
+    runtime::expression::Expression,
 };
 
 /// Directives that keep no file from a client.
@@ -64,9 +69,6 @@ pub fn files<'a>(
     server: &NginxServer<'a>,
     location: Option<&'a Directive>,
 ) -> Result<FilesPlan, String> {
-    if let Some(other) = server.locations.iter().find_map(|location| guard(location)) {
-        return Err(format!("`{}` could keep files from clients", other.text()));
-    }
     if let Some(other) = location.and_then(|location| location.children().iter().find(unknown)) {
         return Err(format!("`{}` may do something else with files", other.text()));
     }
@@ -82,22 +84,95 @@ pub fn files<'a>(
     };
     plan.root = directory(directive.arg(0))?;
     index(state, level, &mut plan)?;
+    beside_index(server, location, &mut plan)?;
     if let Some(try_files) = level.one("try_files") {
         plan.fallback = fallback(state, server, location, try_files, &plan)?;
     }
+    error_page(state, server, location, level, &mut plan);
     settings(state, level, &mut plan);
     state.notes.tell(directive, Treatment::Noted, "names that begin with a dot are not found");
     Ok(plan)
 }
 
-/// Location with an expression that may do something else with a file than send it.
-fn guard(location: &Directive) -> Option<&Directive> {
-    let is_expression = location.modifier_and_path().0.starts_with('~');
-    let harms = |child: &Directive| !HARMLESS.contains(&&*child.name) && child.name != "location";
-    if is_expression && location.children().iter().any(harms) {
-        return Some(location);
+/// Looks for locations that nginx chooses for the file of a directory.
+fn beside_index(
+    server: &NginxServer<'_>,
+    location: Option<&Directive>,
+    plan: &mut FilesPlan,
+) -> Result<(), String> {
+    let default = ["index.html".to_owned()];
+    let names = if plan.index.is_empty() { &default[..] } else { &plan.index[..] };
+    let own = location.map(|location| location.id);
+    if location.is_some_and(|location| !may_take_directory(location)) {
+        return Ok(());
     }
-    location.named("location").find_map(guard)
+    let others = all_locations(&server.locations);
+    let takes = |other: &&&Directive| {
+        Some(other.id) != own && names.iter().any(|name| may_take_in_directory(other, name))
+    };
+    for other in others.iter().filter(takes) {
+        let is_harmless = |child: &Directive| HARMLESS.contains(&&*child.name);
+        if !other.children().iter().all(is_harmless) {
+            return Err(format!("nginx asks `{}` for the file of a directory", other.text()));
+        }
+        let change = format!("the file of a directory is without what `{}` sets", other.text());
+        plan.changes.push(change);
+    }
+    Ok(())
+}
+
+fn all_locations<'a>(locations: &[&'a Directive]) -> Vec<&'a Directive> {
+    let inner = |one: &&'a Directive| {
+        let inside: Vec<&Directive> = one.named("location").collect();
+        [vec![*one], all_locations(&inside)].concat()
+    };
+    locations.iter().flat_map(inner).collect()
+}
+
+/// Returns true if a location may take the path of a directory, which ends in a slash.
+fn may_take_directory(location: &Directive) -> bool {
+    match location.modifier_and_path() {
+        ("=", path) => path.ends_with('/'),
+        ("~" | "~*", text) => may_match_directory(&path_expression(text, false).text),
+        _ => true,
+    }
+}
+
+/// Returns true if a location may take a file of this name and not the directory that it is in.
+fn may_take_in_directory(location: &Directive, name: &str) -> bool {
+    match location.modifier_and_path() {
+        ("@", _) => false,
+        ("=", path) => path.ends_with(&format!("/{name}")),
+        ("~" | "~*", text) => {
+            let expression = path_expression(text, false).text;
+            may_match_name(&expression, name)
+        }
+        (_, path) => {
+            let end = path.rsplit('/').next().unwrap_or_default();
+            !end.is_empty() && name.starts_with(end)
+        }
+    }
+}
+
+/// Fallback of an `error_page` for paths without a file, where the response is a 200 in nginx.
+fn error_page(
+    state: &mut Translation<'_>,
+    server: &NginxServer<'_>,
+    location: Option<&Directive>,
+    level: &Level<'_>,
+    plan: &mut FilesPlan,
+) {
+    for directive in level.all("error_page") {
+        let words: Vec<&str> = directive.args.iter().map(String::as_str).collect();
+        let ["404", "=" | "=200", page] = words[..] else { continue };
+        let prefix = plan.strip_prefix.clone().unwrap_or_default();
+        let is_file = page.strip_prefix('/').is_some_and(is_name) && !page.contains(['$', '?']);
+        let below = page.strip_prefix(&prefix).map(str::to_owned);
+        if plan.fallback.is_none() && is_file && is_below(server, location, page, plan) {
+            plan.fallback = below;
+            state.notes.carry(directive);
+        }
+    }
 }
 
 /// Returns true for a directive of a location without counterpart: a script, a condition, a signed
@@ -105,7 +180,8 @@ fn guard(location: &Directive) -> Option<&Directive> {
 fn unknown(directive: &&Directive) -> bool {
     let row = directives::find(&directive.name, Context::Location);
     let is_known = row.is_some_and(|row| row.treatment != Treatment::Unsupported);
-    directive.name == "if" || !is_known && !WITHOUT.contains(&&*directive.name)
+    let is_condition = directive.name == "if" && !is_of_methods(directive);
+    is_condition || directive.name != "if" && !is_known && !WITHOUT.contains(&&*directive.name)
 }
 
 /// Directory as weir opens it.
@@ -124,7 +200,7 @@ fn directory(text: &str) -> Result<String, String> {
 fn stripped(location: Option<&Directive>, alias: &str) -> Result<Option<String>, String> {
     let (kind, text) = location.map_or(("", "/"), Directive::modifier_and_path);
     // nginx joins the letters: `/img/` and `alias /srv/a` make `/srv/ax` of `/img/x`.
-    if kind == "=" || (text.ends_with('/') && !alias.ends_with('/')) {
+    if kind == "=" || kind.starts_with('~') || (text.ends_with('/') && !alias.ends_with('/')) {
         return Err("its `alias` names a file and no directory".to_owned());
     }
     let prefix = text.trim_end_matches('/');
@@ -207,6 +283,18 @@ fn is_below(
         let (kind, text) = other.modifier_and_path();
         (kind == "=", text.len())
     };
+    let is_taken = all_locations(&server.locations).iter().any(|other| {
+        let (kind, text) = other.modifier_and_path();
+        let is_own = location.is_some_and(|location| location.id == other.id);
+        kind.starts_with('~') && !is_own && {
+            let expression = path_expression(text, kind == "~*").text;
+            let regex = Expression::new(&expression, false);
+            regex.is_ok_and(|regex| regex.regex().is_match(path.as_bytes()))
+        }
+    });
+    if is_taken {
+        return false;
+    }
     let owner = server.locations.iter().filter(matches).max_by_key(weight);
     if owner.map(|owner| owner.id) == location.map(|location| location.id) {
         return true;

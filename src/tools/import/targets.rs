@@ -3,14 +3,18 @@
 use std::rc::Rc;
 
 use super::{
+    expressions::path_expression,
     levels::Level,
+    patterns::is_expression,
     plan::{FilesPlan, RoutePlan},
-    scalar::quoted,
+    scalar::{quoted, quoted_always, single_quoted},
     static_files,
     translation::{NginxServer, Translation},
     tree::Directive,
     upstreams::ProxyTarget,
+    urls::groups,
     values::{ValuePiece, pieces, with_set},
+    ways_back::WayBack,
 };
 use crate::config::directives::Treatment;
 
@@ -53,6 +57,8 @@ pub struct ForwardTarget<'a> {
     pub changes: Vec<String>,
     /// Value of `rewrite`, if the path changes.
     pub rewrite: Option<String>,
+    /// Prefixes of the change, if it has any.
+    pub back: Option<WayBack>,
     is_group: bool,
 }
 
@@ -111,9 +117,6 @@ pub fn action<'a>(
     }
     if let Some(action) = named(state, level, server) {
         return action;
-    }
-    if !level.own("rewrite").is_empty() {
-        return LocationAction::None("weir rewrites no paths".to_owned());
     }
     match static_files::files(state, level, server, location) {
         Ok(files) => LocationAction::Files(files),
@@ -187,9 +190,13 @@ fn target<'a>(
     if written.contains('$') {
         level.all("set").iter().for_each(|set| state.notes.carry(set));
     }
-    let prefix = location.map_or("/", |location| location.args.last().map_or("/", String::as_str));
+    let prefix = location.map_or("/", |location| location.modifier_and_path().1);
+    let expression = location.filter(|location| is_expression(location));
+    let mut back = None;
     // With a variable nginx takes the path as the whole of what it sends.
-    if !path.is_empty() && (path != prefix || written.contains('$')) {
+    if let Some(location) = expression.filter(|_| !path.is_empty()) {
+        rewrite = Some(of_groups(state, location, path)?);
+    } else if !path.is_empty() && (path != prefix || written.contains('$')) {
         let planned = self::rewrite(prefix, path).filter(|_| !written.contains('$'));
         let planned = planned.filter(|text| state.loads.rewrite(prefix, text).is_none());
         if planned.is_none() {
@@ -197,11 +204,14 @@ fn target<'a>(
                 format!("the path is forwarded as received, nginx sends `{path}` for `{prefix}`");
             state.notes.refuse(pass, change.clone());
             changes.push(change);
-        } else if prefix.ends_with('/') != path.ends_with('/') {
-            let change =
-                format!("whole segments change, nginx puts `{path}` in place of `{prefix}`");
-            state.notes.tell(pass, Treatment::Noted, change.clone());
-            changes.push(change);
+        } else {
+            back = Some(WayBack::of(prefix, path));
+            if prefix.ends_with('/') != path.ends_with('/') {
+                let change =
+                    format!("whole segments change, nginx puts `{path}` in place of `{prefix}`");
+                state.notes.tell(pass, Treatment::Noted, change.clone());
+                changes.push(change);
+            }
         }
         rewrite = planned;
     }
@@ -212,8 +222,30 @@ fn target<'a>(
         is_grpc,
         changes,
         rewrite,
+        back,
         is_group: state.groups.contains_key(authority),
     })
+}
+
+/// Value of `rewrite` for a path with groups of the expression of its location.
+fn of_groups(
+    state: &mut Translation<'_>,
+    location: &Directive,
+    path: &str,
+) -> Result<String, String> {
+    let (kind, text) = location.modifier_and_path();
+    let expression = path_expression(text, kind == "~*");
+    let refused = || format!("`{path}` is only known with the request");
+    let with_query = path.strip_suffix("${is_args}${args}");
+    let to = groups(with_query.unwrap_or(path), &expression.text).ok_or_else(refused)?;
+    // nginx sends the text alone, and weir appends the query unless `to` ends in a `?`.
+    let end = if with_query.is_some() { "" } else { "?" };
+    let (regex, to) = (single_quoted(&expression.text), quoted_always(&(to + end)));
+    let rewrite = format!("{{ regex: {regex}, to: {to} }}");
+    match state.loads.rewrite("/", &rewrite) {
+        Some(_) => Err(refused()),
+        None => Ok(rewrite),
+    }
 }
 
 /// Value of `rewrite` that puts `path` in place of the beginning `prefix`; none if nothing changes

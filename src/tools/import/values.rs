@@ -44,6 +44,16 @@ pub fn pieces(text: &str) -> Vec<ValuePiece> {
     found
 }
 
+/// Text of pieces, with each variable in braces.
+#[must_use]
+pub fn braced(pieces: Vec<ValuePiece>) -> String {
+    let texts = pieces.into_iter().map(|piece| match piece {
+        ValuePiece::Text(plain) => plain,
+        ValuePiece::Variable(name) => format!("${{{name}}}"),
+    });
+    texts.collect()
+}
+
 /// Text with the variables replaced that a `set` of the place gives a value; the others are written
 /// `${name}`.
 #[must_use]

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::{
     plan::{
-        EndpointPlan, FilesPlan, ImportPlan, ListenerPlan, Remarks, RoutePlan, UpstreamPlan,
-        ZonePlan,
+        EndpointPlan, FilesPlan, ImportPlan, ListenerPlan, PathKind, Remarks, RoutePlan,
+        UpstreamPlan, ZonePlan,
     },
-    scalar::{quoted, quoted_always},
+    scalar::{quoted, quoted_always, single_quoted},
     tree::one_line,
 };
 
@@ -41,7 +41,15 @@ pub fn write(plan: &ImportPlan) -> String {
         plan.upstreams.iter().for_each(|upstream| out.upstream(upstream));
     }
     out.section("routes");
-    plan.routes.iter().for_each(|route| out.route(route, plan.reject_status));
+    // A route of several hosts is written once.
+    let shares = |one: &RoutePlan, other: &RoutePlan| {
+        let has_hosts = one.host.is_some() && other.host.is_some();
+        has_hosts && *one == RoutePlan { host: one.host.clone(), ..other.clone() }
+    };
+    for routes in plan.routes.chunk_by(shares) {
+        let hosts: Vec<&str> = routes.iter().filter_map(|route| route.host.as_deref()).collect();
+        out.route(&routes[0], &hosts, plan.reject_status);
+    }
     if !plan.settings.is_empty() {
         out.text.push('\n');
     }
@@ -161,12 +169,23 @@ impl Sheet {
         upstream.lines.iter().for_each(|line| self.line(2, line, ""));
     }
 
-    fn route(&mut self, route: &RoutePlan, general_status: u16) {
+    fn route(&mut self, route: &RoutePlan, hosts: &[&str], general_status: u16) {
         self.changes(1, &route.remarks);
-        let key = if route.is_exact { "path_exact" } else { "path" };
-        self.line(1, &format!("- {key}: {}", quoted(&route.path)), &route.remarks.origin);
-        if let Some(host) = &route.host {
-            self.line(2, &format!("host: {}", quoted(host)), "");
+        let path = match route.kind {
+            PathKind::Regex => single_quoted(&route.path),
+            _ => quoted(&route.path),
+        };
+        self.line(1, &format!("- {}: {path}", route.kind.key()), &route.remarks.origin);
+        if route.kind == PathKind::OverRegex {
+            self.line(2, "over_regex: true", "");
+        }
+        match hosts {
+            [] => {}
+            [host] => self.line(2, &format!("host: {}", quoted(host)), ""),
+            hosts => {
+                let hosts: Vec<_> = hosts.iter().map(|host| quoted(host)).collect();
+                self.line(2, &format!("hosts: [ {} ]", hosts.join(", ")), "");
+            }
         }
         if !route.methods.is_empty() {
             let methods: Vec<_> = route.methods.iter().map(|method| quoted(method)).collect();

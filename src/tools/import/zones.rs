@@ -58,6 +58,7 @@ fn zone(
         rate: rate.to_owned(),
         capacity: size.and_then(size_bytes).map(keys),
         exempt: key.exempt,
+        condition: key.condition,
         remarks,
     };
     if let Some(reason) = state.loads.rule(&zone.key_and_rate(), "") {
@@ -89,7 +90,7 @@ fn carry_map(state: &mut Translation<'_>, name: &str) {
     // At most as many steps as the key had.
     for _ in 0..4 {
         let Some(map) = next else { return };
-        state.notes.tell(map, Treatment::Carried, "the networks of `exempt`");
+        state.notes.tell(map, Treatment::Carried, "in `exempt`, `when` or `unless`");
         next = state.maps.get(map.arg(0).trim_start_matches('$')).copied();
     }
 }
@@ -170,7 +171,9 @@ fn rule(
     let Some(planned) = state.plan.zones.get(zone) else { return Err("no zone".to_owned()) };
     let wait = max_wait(directive, &planned.rate);
     let key_and_rate = planned.key_and_rate();
-    let rule = format!("{delays}{wait}{dry_run}");
+    let condition = planned.condition.as_ref().map(|condition| format!(", {condition}"));
+    let is_conditional = condition.is_some();
+    let rule = format!("{delays}{wait}{dry_run}{}", condition.unwrap_or_default());
     if let Some(reason) = state.loads.rule(&key_and_rate, &rule) {
         return Err(reason);
     }
@@ -182,6 +185,7 @@ fn rule(
         burst: parameter(directive, "burst").and_then(|text| text.parse().ok()).unwrap_or(0),
         interval,
         is_dry,
+        is_conditional,
         origin: state.origin(directive),
     })
 }

@@ -25,8 +25,14 @@ fn echo() -> SocketAddr {
 
 /// The file of a test with every `host:port` of an upstream replaced.
 fn file(name: &str, endpoint: SocketAddr) -> String {
-    let path = format!("{}/tests/import/{name}.conf", env!("CARGO_MANIFEST_DIR"));
-    let text = fs::read_to_string(path).expect("a file of this repository");
+    let folder = format!("{}/tests/import/{name}", env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(format!("{folder}.conf"))
+        .or_else(|_| fs::read_to_string(format!("{folder}/nginx.conf")))
+        .expect("a file of this repository");
+    // What stands around `http` is the test's own.
+    let text = text.replacen("events {}\n\nhttp {\n", "", 1);
+    let is_whole = text.trim_end().ends_with("}\n}");
+    let text = if is_whole { text.trim_end().trim_end_matches('}') } else { &text };
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
     // Without it an upstream sees another `Host`, which is a difference to look at.
     let mut whole = "proxy_set_header Host $host;\n".to_owned();
@@ -92,7 +98,21 @@ fn import_of_keys_decides_as_nginx() {
 
 #[test]
 fn import_of_locations_and_hosts_routes_as_nginx() {
-    for name in ["nested", "methods", "security_headers", "hosts"] {
+    for name in ["nested", "methods", "security_headers", "hosts", "canonical_host"] {
+        is_clean(name);
+    }
+}
+
+#[test]
+fn import_of_expressions_routes_as_nginx() {
+    for name in ["php_site", "nested_expressions", "not_found_page"] {
+        is_clean(name);
+    }
+}
+
+#[test]
+fn import_of_rewrites_and_methods_does_as_nginx() {
+    for name in ["moved_pages", "prefixed_app", "read_only_api", "limited_some"] {
         is_clean(name);
     }
 }

@@ -11,6 +11,7 @@ pub mod clients;
 pub mod compare;
 pub mod probes;
 pub mod report;
+pub mod samples;
 
 use clients::Clients;
 pub use clients::ServerPair;

@@ -1,6 +1,7 @@
 //! Requests of a verification: hosts, paths in several spellings, and methods that do no harm.
 
-use crate::tools::import::plan::{ImportPlan, RoutePlan};
+use super::samples::samples;
+use crate::tools::import::plan::{ImportPlan, PathKind, RoutePlan};
 
 /// Limit on the requests of a verification.
 pub const MAX_PROBES: usize = 2_000;
@@ -88,6 +89,18 @@ fn of_route(plan: &ImportPlan, route: &RoutePlan) -> Vec<VerifyProbe> {
         rejects: rejects(plan, route),
         listed: route.listed(),
     };
+    if route.kind == PathKind::Regex {
+        let samples = samples(path).into_iter();
+        return samples
+            .flat_map(|path| {
+                let other = format!("/{path}");
+                let with_query = format!("{path}?verify=1");
+                let plain = [("GET", path.clone()), ("GET", with_query), ("HEAD", path)];
+                let plain = plain.map(|(method, path)| probe(method, path, Spelling::Plain));
+                plain.into_iter().chain([probe("GET", other, Spelling::Other)])
+            })
+            .collect();
+    }
     let mut found = vec![
         probe("GET", path.clone(), Spelling::Plain),
         probe("GET", format!("{path}?verify=1"), Spelling::Plain),
