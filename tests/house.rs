@@ -382,7 +382,11 @@ fn names_say_what_is_inside() {
 fn lexicon_words_are_used() {
     let banned = ["backend", "backpressure", "bucket_manager"];
     for (name, text) in sources() {
-        let lower = text.to_lowercase();
+        let mut lower = text.to_lowercase();
+        // Kubernetes and ingress-nginx have keys of that name.
+        for key in ["\"backend\"", "\"defaultbackend\"", "backend-protocol", "default-backend"] {
+            lower = lower.replace(key, "");
+        }
         for word in banned {
             assert!(
                 !lower.contains(word),

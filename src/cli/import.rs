@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     arguments::with_hint,
-    outcome::{Outcome, print, report_hinted, some},
+    outcome::{Outcome, print, print_problems, report_hinted, some},
 };
 use crate::{
     config::directives::Treatment,
@@ -22,6 +22,7 @@ use crate::{
             plan::ImportPlan,
             verify::{ServerPair, verify},
         },
+        ingress,
     },
 };
 
@@ -45,6 +46,27 @@ enum Source {
     /// Exit codes: 0 fine, 1 a file cannot be read or parsed, a server cannot be asked, or with
     /// --strict a directive has no counterpart, 10 --verify found a difference.
     Nginx(NginxImport),
+    /// Print the weir.yaml for Ingress objects of Kubernetes, as ingress-nginx serves them
+    ///
+    /// Files have Ingress objects, and Services for the numbers of named ports; other objects are
+    /// left out. `kubectl get ingress,service -A -o yaml` writes all of a cluster. The YAML goes to
+    /// standard output, and a line for each path and annotation to standard error, in the same
+    /// words. A path that weir cannot serve as ingress-nginx does is closed (502).
+    ///
+    /// Exit codes: 0 fine, 1 a file cannot be read or parsed, or with --strict something has no
+    /// counterpart.
+    Ingress(IngressImport),
+}
+
+/// Options of `weir import ingress`.
+#[derive(Clone, Debug, clap::Args)]
+struct IngressImport {
+    /// Files with Ingress objects
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// Exit with 1 when an annotation or a path has no counterpart
+    #[arg(long)]
+    strict: bool,
 }
 
 /// Options of `weir import nginx`.
@@ -71,8 +93,10 @@ impl ImportCommand {
     /// Prints the configuration, and its notes on standard error.
     #[must_use]
     pub fn run(self) -> Outcome {
-        let Source::Nginx(nginx) = self.source;
-        nginx.run()
+        match self.source {
+            Source::Nginx(nginx) => nginx.run(),
+            Source::Ingress(ingress) => ingress.run(),
+        }
     }
 }
 
@@ -86,14 +110,31 @@ impl NginxImport {
         if let Some([old, new]) = self.verify.as_deref() {
             return verified(&imported.plan, old, new);
         }
-        let lines: String = imported.notes.iter().map(|note| format!("{note}\n")).collect();
-        // A failure to write to standard error cannot be reported anywhere.
-        let _ = writeln!(io::stderr().lock(), "{lines}{}", summary(&imported.notes));
-        let is_lossy = imported.notes.iter().any(|note| note.treatment == Treatment::Unsupported);
-        match print(&imported.yaml) {
-            Outcome::Fine if self.strict && is_lossy => Outcome::Failed,
-            outcome => outcome,
+        printed(&imported.yaml, &imported.notes, self.strict, "directive")
+    }
+}
+
+impl IngressImport {
+    fn run(self) -> Outcome {
+        match ingress::import(&self.files) {
+            Ok(imported) => printed(&imported.yaml, &imported.notes, self.strict, "line"),
+            Err(problems) => {
+                print_problems(&problems);
+                Outcome::Failed
+            }
         }
+    }
+}
+
+/// Prints what was imported, and its notes on standard error.
+fn printed(yaml: &str, notes: &[DirectiveNote], is_strict: bool, what: &str) -> Outcome {
+    let lines: String = notes.iter().map(|note| format!("{note}\n")).collect();
+    // A failure to write to standard error cannot be reported anywhere.
+    let _ = writeln!(io::stderr().lock(), "{lines}{}", summary(notes, what));
+    let is_lossy = notes.iter().any(|note| note.treatment == Treatment::Unsupported);
+    match print(yaml) {
+        Outcome::Fine if is_strict && is_lossy => Outcome::Failed,
+        outcome => outcome,
     }
 }
 
@@ -134,12 +175,12 @@ fn address(target: &BurstTarget) -> Result<SocketAddr, HintedError> {
 }
 
 /// Counts of the outcomes.
-fn summary(notes: &[DirectiveNote]) -> String {
+fn summary(notes: &[DirectiveNote], what: &str) -> String {
     let treatments =
         [Treatment::Carried, Treatment::Noted, Treatment::Dropped, Treatment::Unsupported];
     let counts = treatments.map(|treatment| {
         let count = notes.iter().filter(|note| note.treatment == treatment).count();
         format!("{count} {}", treatment.word())
     });
-    format!("{}: {}", some(notes.len(), "directive"), counts.join(", "))
+    format!("{}: {}", some(notes.len(), what), counts.join(", "))
 }

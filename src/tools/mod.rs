@@ -2,3 +2,4 @@
 
 pub mod burst;
 pub mod import;
+pub mod ingress;

@@ -5,3 +5,4 @@ mod demo;
 mod docs;
 mod files;
 mod import;
+mod ingress;
