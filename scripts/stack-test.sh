@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the compose stack in real containers and holds it to its promises, S1 to S10, with docker-compose 1.29 and docker compose 2.
+# Runs the compose stack in real containers and holds it to its promises, S1 to S11, with docker-compose 1.29 and docker compose 2.
 #
 # Uses the Docker Engine that runs, or installs Debian's and starts it by hand in a directory of its own; uses base images that are
 # there or that a registry gives, or makes stand-ins from Debian's packages. Compiles here, not in containers. At the end
@@ -25,7 +25,7 @@ cannot() {
     {
         echo
         echo "!!!! THE STACK WAS NOT TESTED: $1"
-        echo "!!!! S1 to S10 say nothing about this machine. STACK=0 silences this."
+        echo "!!!! S1 to S11 say nothing about this machine. STACK=0 silences this."
         echo
     } >&2
     exit 3
@@ -133,6 +133,7 @@ main() {
     local set=$WORK/clone/.env
     image gcr.io/distroless/cc-debian12 bare && image debian:bookworm-slim debian \
         && image "$(sed -n 's/^REDIS_IMAGE=//p' "$set")" redis && image "$(sed -n 's/^POSTGRES_IMAGE=//p' "$set")" postgres \
+        && image nginx:1 nginx \
         || cannot "a base image is missing and no stand-in could be made"
     binaries || { echo "weir and auth cannot be compiled or copied" >&2; exit 1; }
 

@@ -1,4 +1,4 @@
-"""The promises of the compose stack, S1 to S10, each one a function that says what it saw or fails.
+"""The promises of the compose stack, S1 to S11, each one a function that says what it saw or fails.
 
     checks.py DIRECTORY PORT PROJECT TOOL...    TOOL is `docker-compose`, or `docker compose`
 
@@ -12,6 +12,7 @@ import pathlib
 import re
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -504,11 +505,68 @@ def s10_hardening(s):
     return ", ".join(line for line in sizes if line.split()[0] in ("auth", "weir"))
 
 
+def page_of_the_move(s):
+    """Commands of the section of docs/from-nginx.md, without `docker compose`."""
+    page = pathlib.Path(s.directory, "docs/from-nginx.md").read_text()
+    text = page.split("\n## A compose file, in one command\n")[1].split("\n## ")[0]
+    command, start = re.findall(r"```bash\n(.*?)\n```", text, re.DOTALL)
+    assert start.startswith("docker compose "), start
+    return command, start.split()[2:]
+
+
+def seen(stack):
+    """Status and body of a request for each part of nginx.conf; the sample upstream counts its requests."""
+    password = {"authorization": "Basic YWRhOm9wZW4gc2VzYW1l"}
+    asked = [("/", {}), ("/index.html", {}), ("/no", {}), ("/.git/config", {}), ("/shop/cart", {}), ("/api/whoami", {}), ("/admin/", {}),
+             ("/admin/", password), ("/admin/../metrics", {}), ("/metrics", {}), ("/healthz", {}), *[("/login", {})] * 4]
+    found = []
+    for path, headers in asked:
+        status, _, body = stack.http("GET", path, headers=headers)
+        found.append((path, status, re.sub(r"request \d+", "request N", body) if status == 200 else ""))
+    return found
+
+
+def s11_move_from_nginx(s):
+    """The compose file of docs/from-nginx.md with nginx, the one command, then with weir: the same responses."""
+    directory = pathlib.Path(s.directory, "tests/import/compose_move")
+    command, start = page_of_the_move(s)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    os.environ["HTTP_PORT"] = str(port)
+    moved = Stack(s.tool, directory, s.project + "move", port)
+
+    def responds():
+        try:
+            return moved.http("GET", "/healthz", timeout=2)[0] == 200
+        except OSError:
+            return False
+
+    try:
+        moved.compose("up", "-d", timeout=60)
+        moved.until("nginx responds", responds, 20)
+        assert "nginx" in moved.inspect("web")["Config"]["Image"]
+        before = seen(moved)
+        assert [status for _, status, _ in before] == [200, 200, 404, 404, 200, 200, 401, 200, 403, 403, 200, 200, 200, 200, 429], before
+        told = moved.run("bash", "-c", command)
+        assert "unsupported: `" not in told.stdout, told.stdout
+        moved.compose(*start, timeout=60)
+        moved.until("weir responds", responds, 20)
+        assert "weir" in moved.inspect("web")["Config"]["Image"]
+        after = seen(moved)
+        differences = [(old, new) for old, new in zip(before, after) if old != new]
+        assert not differences, differences
+        return f"{len(after)} responses as before"
+    finally:
+        os.environ["HTTP_PORT"] = str(s.port)
+        moved.compose(*start[:-2], "down", "--volumes", timeout=60, check=False)
+
+
 CHECKS = [
     s1_up_from_a_clean_clone, s10_hardening, s1_page_word_for_word, s1_development_file, s2_roles_and_nothing_for_public,
     s4_migrations_before_serving, s4_eight_at_once, s4_alembic_under_its_own_name, s5_reads_through_redis, s1_login_by_browser, s6_one_request_id,
     s7_limit_per_address, s7_hidden_clients_are_told_of, s3_no_password_anywhere, s3_another_password, s3_another_key,
-    s8_recreate_under_traffic, s8_scale_under_traffic, s8_reload_in_place, s9_stop, s9_up_in_a_terminal,
+    s8_recreate_under_traffic, s8_scale_under_traffic, s8_reload_in_place, s11_move_from_nginx, s9_stop, s9_up_in_a_terminal,
 ]
 
 

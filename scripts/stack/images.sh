@@ -39,6 +39,7 @@ standin_archive() {
         debian)   suite=bookworm include=$shell,libgcc-s1 ;;
         redis)    suite=trixie include=$shell,redis-server,redis-tools ;;
         postgres) suite=trixie include=$shell,postgresql-17 ;;
+        nginx)    suite=bookworm include=base-files,nginx-light ;;
     esac
     say "making the stand-in \`$what\` ($suite)"
     local merged=()
@@ -51,6 +52,7 @@ standin_archive() {
         --extract-hook='printf "root:x:0:0:root:/root:/bin/sh\nredis:x:999:999::/data:/bin/sh\n" > "$1/etc/passwd"' \
         --extract-hook='printf "root:x:0:\nredis:x:999:\n" > "$1/etc/group"' \
         --extract-hook='[ '"$what"' != postgres ] || sed -i s/^redis/postgres/ "$1/etc/passwd" "$1/etc/group"' \
+        --extract-hook='[ '"$what"' != nginx ] || sed -i s/^redis/www-data/ "$1/etc/passwd" "$1/etc/group"' \
         --extract-hook='install -d -o 999 -g 999 "$1/data" "$1/var/lib/postgresql/data"; rm -rf "$1/docker-entrypoint-initdb.d"' \
         "$suite" "$archive.new" "$(debian_archive)" > "$STANDIN_CACHE/$what.log" 2>&1 \
         || { tail -5 "$STANDIN_CACHE/$what.log" >&2; as_root rm -f "$archive.new"; return 1; }
@@ -73,6 +75,11 @@ import_debian() {
 import_redis() {
     docker import --change "LABEL $STANDIN_LABEL=1" --change 'WORKDIR /data' --change 'EXPOSE 6379' \
         --change 'CMD ["redis-server"]' "$STANDIN_CACHE/redis.tar" "$1"
+}
+
+import_nginx() {
+    docker import --change "LABEL $STANDIN_LABEL=1" --change 'STOPSIGNAL SIGQUIT' \
+        --change 'CMD ["nginx", "-g", "daemon off;"]' "$STANDIN_CACHE/nginx.tar" "$1"
 }
 
 # The entrypoint is the one file that is ours: a layer on top.

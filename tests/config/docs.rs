@@ -92,6 +92,19 @@ fn configurations_in_pages_load() {
     assert!(count >= 15, "{count}");
 }
 
+/// What the stack's test runs in containers.
+#[test]
+fn move_of_a_compose_file_is_on_the_page_word_for_word() {
+    let page = Path::new("docs/from-nginx.md");
+    for (file, language) in
+        [("nginx.conf", "nginx"), ("docker-compose.yml", "yaml"), ("weir.override.yml", "yaml")]
+    {
+        let path = format!("tests/import/compose_move/{file}");
+        let text = fs::read_to_string(path).expect("a file of this repository");
+        assert!(blocks(page, language).contains(&text), "{file} is not on the page");
+    }
+}
+
 #[test]
 fn command_lines_in_pages_parse() {
     let mut count = 0;

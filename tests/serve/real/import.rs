@@ -117,6 +117,17 @@ fn import_of_rewrites_and_methods_does_as_nginx() {
     }
 }
 
+/// The compose file of docs/from-nginx.md, with all of its conditions.
+#[test]
+fn import_of_the_compose_move_does_as_nginx() {
+    let (code, told) = verified("compose_move", |text| {
+        text.replace("/srv/site", "/usr/share/nginx/html")
+            .replace("/etc/nginx/users", "/etc/nginx/.htpasswd")
+    });
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains(" 1 limit: 0 different"), "{told}");
+}
+
 /// What weir cannot do as nginx does is listed, and nothing else differs.
 #[test]
 fn import_of_files_with_more_differs_only_as_listed() {
