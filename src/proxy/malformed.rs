@@ -3,7 +3,7 @@
 //! Guarantee: the response names the flaw, and the request counts against the limits of its route
 //! as far as its target can be read: malformed requests are not free.
 
-use super::{Proxy, context::RequestContext, routed_request::RoutedRequest, stop::Stop};
+use super::{Proxy, context::RequestContext, stop::Stop};
 use crate::{
     http::{error::Error, framing::field_list::Unfit, message::RequestParts, target::Target},
     limit::{Decision, normal_form},
@@ -44,8 +44,7 @@ impl Proxy {
             self.believe(head, visit.peer, record)?;
         }
         let (method, client) = (normal_form::method(&head.method), record.entry.client);
-        let request = RoutedRequest::of(client, &method, &target, &head.headers);
-        let (route, path) = self.route(request, record)?;
+        let (route, path) = self.route(&method, &target, &head.headers, record)?;
         route.admit_network(client)?;
         let subject = route.subject(client, &target, &path, &method, &head.headers);
         let (mut verdict, parked) = self.judge(&route, &subject, visit, record);

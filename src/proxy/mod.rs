@@ -1,6 +1,6 @@
 //! Life of one request: client address, route, limits, forwarding, response, log record.
 
-use std::{ops::ControlFlow, rc::Rc, sync::Arc};
+use std::{net::IpAddr, ops::ControlFlow, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
@@ -16,7 +16,6 @@ use self::{
     peer::Peer,
     redirect::elsewhere,
     route::{PathMatching, RouteTable},
-    routed_request::RoutedRequest,
     served_route::Route,
     stop::{Closed, Stop, attribute_failure, rescue},
     to_client::{ResponseBody, leave_body, own, passed_on, set_date},
@@ -24,6 +23,7 @@ use self::{
     verified_fields::VerifiedFields,
 };
 use crate::{
+    access::networks::NetworkVerdict,
     compress::{self, EncodingPreference, permits::EncoderPermits},
     downstream::{
         client_state::WaitingFor, collected_body::BodyMemory, drain::Drain,
@@ -176,8 +176,7 @@ impl Proxy {
         let trusted = self.identify(head, visit.peer, record)?;
         let client = record.entry.client;
         let method = normal_form::method(&head.method);
-        let request = RoutedRequest::of(client, &method, &target, &head.headers);
-        let (route, path) = self.route(request, record)?;
+        let (route, path) = self.route(&method, &target, &head.headers, record)?;
         // Before the limits: a client that may not pass spends nothing that others share.
         let network = route.admit_network(client)?;
         let subject = route.subject(client, &target, &path, &method, &head.headers);
@@ -194,8 +193,7 @@ impl Proxy {
         if !route.concurrency.is_empty() {
             boxed(self.enter(&route, &subject, visit, record)).await?;
         }
-        let claim = self.claim.as_deref();
-        let asking = Asking { network, client, target: &target, trusted, claim };
+        let asking = self.asking(network, client, &target, trusted);
         let mut verified = None;
         if route.guard.is_some() {
             match boxed(self.pass(asking, &route, head, visit, record)).await? {
@@ -244,6 +242,17 @@ impl Proxy {
             None => Ok(elsewhere(target, &peer.transport)?),
             answer => Ok(answer),
         }
+    }
+
+    /// Request as its route asks about it.
+    fn asking<'a>(
+        &'a self,
+        network: NetworkVerdict,
+        client: IpAddr,
+        target: &'a Target,
+        trusted: bool,
+    ) -> Asking<'a> {
+        Asking { network, client, target, trusted, claim: self.claim.as_deref() }
     }
 
     /// Finds out the client, and returns true if its peer is a trusted proxy.

@@ -18,16 +18,3 @@ pub struct RoutedRequest<'h, 't> {
     /// Header fields as received.
     pub headers: &'h HeaderList,
 }
-
-impl<'h, 't> RoutedRequest<'h, 't> {
-    /// Request of this client.
-    #[must_use]
-    pub fn of(
-        client: IpAddr,
-        method: &'h Method,
-        target: &'t Target,
-        headers: &'h HeaderList,
-    ) -> Self {
-        Self { client, method, target, headers }
-    }
-}

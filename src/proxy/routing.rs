@@ -18,6 +18,7 @@ use crate::{
         condition::Fit,
         error::{Error, Kind},
         fields::{hides_counted, last_hop, looks_counted},
+        header_list::HeaderList,
         known_name::KnownName,
         message::{RequestParts, Response},
         target::Target,
@@ -63,10 +64,12 @@ impl Proxy {
     /// Returns the route of a request, which is recorded, and its path as keys see it.
     pub(super) fn route<'a>(
         &self,
-        request: RoutedRequest<'_, 'a>,
+        method: &Method,
+        target: &'a Target,
+        headers: &HeaderList,
         record: &mut Record,
     ) -> Result<(Rc<Route>, Cow<'a, str>), Stop> {
-        let RoutedRequest { target, method, .. } = request;
+        let request = RoutedRequest { client: record.entry.client, method, target, headers };
         let (host, path) = (&*target.host, self.path(target)?);
         let outcomes = Outcomes::default();
         let fit = |condition: &Rc<RouteCondition>| outcomes.of(condition, request);

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use proptest::{collection::vec, prelude::*};
 use weir_test::judge::{
-    access, blocks, connection, decision, endpoint, fields, frames, import, parsers, zones,
+    access, blocks, connection, decision, endpoint, fields, frames, import, parsers, rewrite, zones,
 };
 
 /// Bytes of the files of a target, of which there are at least so many; each is named when it is
@@ -80,6 +80,11 @@ fn proxy_header() {
 #[test]
 fn target() {
     over("target", 10, parsers::target);
+}
+
+#[test]
+fn rewriting() {
+    over("rewrite", 10, rewrite::rewrite);
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod listeners;
 mod load;
 mod log;
 mod memory;
+mod path_tricks;
 mod real;
 mod reload;
 mod restarts;

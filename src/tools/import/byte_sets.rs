@@ -10,9 +10,11 @@ pub fn none_of(texts: &[&str]) -> String {
     firsts.sort_unstable();
     firsts.dedup();
     let signs: String = firsts.iter().map(|sign| range(*sign as u8, *sign as u8)).collect();
+    // The end of the path, a sign that none of them begins with, or one of them without its rest.
     let mut branches = vec!["$".to_owned(), format!("[^{signs}]")];
     for first in firsts {
         let rests: Vec<&str> = texts.iter().filter_map(|text| text.strip_prefix(first)).collect();
+        // Behind a whole text nothing may follow, so that branch has no match.
         if rests.iter().all(|rest| !rest.is_empty()) {
             branches.push(format!("{first}{}", none_of(&rests)));
         }
@@ -36,6 +38,7 @@ fn of(is_member: impl Fn(u8) -> bool) -> [bool; 256] {
 #[must_use]
 pub fn perl(letter: char) -> Option<[bool; 256]> {
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    // Rust leaves out the vertical tab, PCRE does not.
     let is_space = |byte: u8| byte.is_ascii_whitespace() || byte == 0x0b;
     Some(match letter {
         'd' => of(|byte| byte.is_ascii_digit()),
@@ -89,6 +92,7 @@ pub fn range(first: u8, last: u8) -> String {
     };
     match last - first {
         0 => sign(first),
+        // Two signs beside each other read better than a range of them.
         1 => sign(first) + &sign(last),
         _ => format!("{}-{}", sign(first), sign(last)),
     }
@@ -103,6 +107,7 @@ pub fn octets(has: impl Fn(u8) -> bool) -> String {
         let signs: String =
             members.iter().map(|digit| char::from(DIGITS[usize::from(*digit)])).collect();
         match members.len() {
+            // The digits of an octet are in upper case in the normal form.
             16 => "[0-9A-F]".to_owned(),
             1 => signs,
             _ => format!("[{signs}]"),
@@ -110,6 +115,7 @@ pub fn octets(has: impl Fn(u8) -> bool) -> String {
     };
     let low_of = |high: u8| -> Vec<u8> { (0..16).filter(|low| has(high << 4 | low)).collect() };
     let mut rows: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    // Rows with the same low digits are one: `[89]0` and not `80|90`.
     for high in 0..16 {
         let low = low_of(high);
         match rows.iter_mut().find(|(_, known)| *known == low) {

@@ -32,8 +32,10 @@ pub fn path_expression(text: &str, ignores_case: bool) -> PathExpression {
     let whole = reader.read();
     let body = match whole {
         Some(()) if !reader.out.is_empty() => reader.out,
+        // Nothing would be left, or nothing narrower is known.
         _ => EVERY_PATH.to_owned(),
     };
+    // A flag on an expression that every path has would only be in the way.
     let flag = if ignores_case && body != EVERY_PATH { "(?i)" } else { "" };
     PathExpression { text: format!("{flag}{body}"), fault: reader.fault }
 }
@@ -104,6 +106,7 @@ impl<'t> ExpressionReader<'t> {
 
     /// Notes that the result takes more.
     fn wider(&mut self, what: &str) {
+        // The first reason is enough: the route is closed with it.
         self.fault.get_or_insert_with(|| format!("weir's expressions have no {what}"));
     }
 
@@ -123,6 +126,7 @@ impl<'t> ExpressionReader<'t> {
                     self.greed();
                 }
                 '{' => self.repetition(),
+                // Signs in Perl where nothing is open, and errors in Rust.
                 '}' | ']' => self.out.extend(['\\', letter]),
                 '^' | '$' | '.' | '|' | ')' => self.out.push(letter),
                 letter if self.is_cut(letter) => return self.every("`;`: a path ends at it"),
@@ -145,6 +149,7 @@ impl<'t> ExpressionReader<'t> {
     fn repetition(&mut self) {
         let end = self.rest.find('}');
         let inside = end.map_or("", |end| &self.rest[..end]);
+        // `{,3}` is text in PCRE before 10.43, and nginx is built with older ones.
         let is_count = inside.starts_with(|letter: char| letter.is_ascii_digit())
             && inside.bytes().all(|byte| byte.is_ascii_digit() || byte == b',')
             && inside.matches(',').count() <= 1;
@@ -191,6 +196,7 @@ impl<'t> ExpressionReader<'t> {
                 let set = perl(letter).unwrap_or([false; 256]);
                 self.set(&set);
             }
+            // A path has no newline at its end, so both mean the end.
             'Z' => self.out.push('$'),
             'b' => {
                 // Before a word the sign may follow an octet, whose last sign is of a word here.
@@ -201,6 +207,7 @@ impl<'t> ExpressionReader<'t> {
                 }
             }
             'B' | 'G' => self.wider("`\\B` and `\\G`"),
+            // It moves the beginning of what is matched, and not what matches.
             'K' => {}
             'Q' => {
                 let end = self.rest.find("\\E").unwrap_or(self.rest.len());
@@ -245,6 +252,7 @@ impl<'t> ExpressionReader<'t> {
         if self.rest.starts_with('*') {
             return self.every("verbs");
         }
+        // `(` alone begins a group with a number, which stays the same here.
         if !self.take("?") {
             self.out.push('(');
             return Some(());
@@ -264,6 +272,7 @@ impl<'t> ExpressionReader<'t> {
             return self.skip_group();
         }
         if self.take(">") {
+            // Without going back it matches less, never more.
             self.wider("atomic groups");
             self.out.push_str("(?:");
             return Some(());
@@ -278,6 +287,7 @@ impl<'t> ExpressionReader<'t> {
                 return Some(());
             }
         }
+        // `R` would be recursion there and a newline here, `x` ignores spaces of classes here only.
         let end = self.rest.find([':', ')']).unwrap_or(self.rest.len());
         let flags = &self.rest[..end];
         if !flags.bytes().all(|byte| b"ims-".contains(&byte)) || end == self.rest.len() {
@@ -309,6 +319,7 @@ impl<'t> ExpressionReader<'t> {
         while let Some(letter) = self.next() {
             match letter {
                 '\\' => _ = self.next(),
+                // A parenthesis in a class ends no group.
                 '[' => _ = self.class_set()?,
                 '(' => depth += 1,
                 ')' if depth == 1 => {
@@ -339,6 +350,7 @@ impl<'t> ExpressionReader<'t> {
         let of_octets = (*b"%0123456789ABCDEFabcdef").iter();
         let takes_octets = of_octets.clone().all(|byte| class[usize::from(*byte)] || *byte == b'%');
         let is_long = self.rest.starts_with(['*', '+']);
+        // Written as it is where both read the same, so that the operator finds it again.
         let as_written = match inside.strip_prefix('^') {
             None => !has_encoded(true),
             Some(_) if !self.is_path => true,
@@ -359,6 +371,7 @@ impl<'t> ExpressionReader<'t> {
         let plain: String = plain.iter().map(|(first, last)| range(*first, *last)).collect();
         let octets = octets(|byte| has(byte) && self.is_encoded(byte));
         let _written = match (&*plain, &*octets) {
+            // An empty class is an error in Rust: this one has no byte either.
             ("", "") => write!(self.out, "[^\\x00-\\xff]"),
             (plain, "") => write!(self.out, "[{plain}]"),
             ("", octets) => write!(self.out, "(?:%{octets})"),
@@ -372,6 +385,7 @@ impl<'t> ExpressionReader<'t> {
         let is_negated = self.take("^");
         let mut is_first = true;
         loop {
+            // At the beginning the bracket is a member.
             if !is_first && self.take("]") {
                 break;
             }
@@ -411,6 +425,7 @@ impl<'t> ExpressionReader<'t> {
                 }
                 match self.control(letter) {
                     Some(byte) => return Some((only(byte), Some(byte))),
+                    // Within a class it is the backspace.
                     None if letter == 'b' => return Some((only(8), Some(8))),
                     None if letter.is_ascii_alphanumeric() => return self.every("such classes"),
                     None => letter,
@@ -418,6 +433,7 @@ impl<'t> ExpressionReader<'t> {
             }
             letter => letter,
         };
+        // PCRE without UTF counts bytes, so a letter of two bytes is two members.
         let mut bytes = [0; 4];
         let bytes = letter.encode_utf8(&mut bytes).as_bytes();
         let mut set = [false; 256];

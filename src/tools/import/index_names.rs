@@ -20,6 +20,7 @@ const MAX_SIZE: usize = 1024 * 1024;
 pub fn may_match_name(expression: &str, name: &str) -> bool {
     let Some(states) = DirectoryStates::of(expression) else { return true };
     let dfa = &states.dfa;
+    // A match is seen one byte late, and at the end by the byte that stands for it.
     states.others.iter().any(|state| {
         let mut state = *state;
         for byte in name.bytes() {
@@ -63,6 +64,7 @@ impl DirectoryStates {
         let mut next = vec![states.dfa.next_state(first, b'/')];
         known.extend(next.iter().copied());
         states.ends(next[0]);
+        // Over all signs of a path in its normal form; states are bounded by the size above.
         while let Some(state) = next.pop() {
             // A match within a path is one of all paths that go on.
             if states.dfa.is_match_state(state) {

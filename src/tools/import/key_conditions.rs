@@ -40,6 +40,7 @@ pub fn of_map(map: &Directive) -> Option<ConditionalKey> {
             pattern => rows.push(MapRow { pattern, value: row.arg(0) }),
         }
     }
+    // Two keys would be two zones, and a rule has one.
     let values = rows.iter().map(|row| row.value).chain([default]);
     let mut values = values.filter(|value| !value.is_empty());
     let value = values.next()?;
@@ -52,6 +53,7 @@ pub fn of_map(map: &Directive) -> Option<ConditionalKey> {
     if tested.is_empty() || (!others.is_empty() && rows.iter().any(|row| row.is_expression())) {
         return None;
     }
+    // What is counted by default is not counted for the rows, and the reverse.
     let key = if default.is_empty() { "when" } else { "unless" };
     let source = match (&*map.name, map.args.len()) {
         ("geo", 1) => "remote_addr",

@@ -9,11 +9,10 @@ use super::{
     fields::{self, FieldPlace},
     levels::Level,
     patterns::{self, Around, LocationPattern, Turn, is_expression, letters_behind},
-    plan::{FilesPlan, GuardPlan, PathKind, Remarks, RoutePlan},
-    redirect_maps,
+    plan::{FilesPlan, GuardPlan, LETTERS, PathKind, Remarks, RoutePlan},
     refusals::{is_of_methods, method_rules, refused},
     responses,
-    rewrites::{self, begin_of},
+    rewrites::begin_of,
     rules::rules,
     targets::{LocationAction, action},
     translation::{NginxServer, Translation},
@@ -132,15 +131,19 @@ impl<'s, 'a> Scope<'s, 'a> {
                 route
             }
         };
-        self.say(state, location, &mut route);
-        let letters = self.letters(location, &route).filter(|_| route.methods.is_empty());
+        let is_bound = before.iter().chain(&behind).any(RoutePlan::is_bound) || route.is_bound();
+        self.say(state, location, &mut route, is_bound);
         // Of routes for one path the first that takes the method counts.
-        for route in before.into_iter().chain([route]).chain(behind) {
-            self.add(location, route, pattern.turn);
+        let routes: Vec<RoutePlan> = before.into_iter().chain([route]).chain(behind).collect();
+        for route in &routes {
+            self.add(location, route.clone(), pattern.turn);
         }
+        let letters = letters_behind(self.server, location).filter(|_| is_bound);
         if let Some(letters) = letters {
             let turn = if pattern.kind == PathKind::OverRegex { Turn::First } else { Turn::Last };
-            self.add(location, letters, turn);
+            for route in routes {
+                self.add(location, of_letters(route, &letters), turn);
+            }
         }
     }
 
@@ -152,6 +155,7 @@ impl<'s, 'a> Scope<'s, 'a> {
         location: &Directive,
         pattern: &mut LocationPattern,
     ) -> bool {
+        // Of routes that weir would try before it: an exact path and `over_regex`.
         let firsts = self.found.iter().filter(|found| {
             found.turn == Turn::First && found.location.is_some_and(|one| one.name != "location")
         });
@@ -216,8 +220,13 @@ impl<'s, 'a> Scope<'s, 'a> {
     }
 
     /// Says of a location what its route says of itself.
-    fn say(&self, state: &mut Translation<'_>, location: &Directive, route: &mut RoutePlan) {
-        let is_bound = route.is_closed || route.guard != GuardPlan::default();
+    fn say(
+        &self,
+        state: &mut Translation<'_>,
+        location: &Directive,
+        route: &mut RoutePlan,
+        is_bound: bool,
+    ) {
         let (kind, text) = location.modifier_and_path();
         let has_letters = route.kind.is_prefix() && !text.ends_with('/') && kind != "=";
         if is_bound && has_letters && letters_behind(self.server, location).is_none() {
@@ -228,124 +237,6 @@ impl<'s, 'a> Scope<'s, 'a> {
         }
         if route.is_closed {
             state.notes.refuse(location, route.remarks.changes.join("; "));
-        }
-    }
-
-    /// Route of the paths that only begin with the letters of a location that is bound to a
-    /// condition: nginx compares letters, and protects `/admin.php` by `location /admin`.
-    fn letters(&self, location: &Directive, route: &RoutePlan) -> Option<RoutePlan> {
-        let is_bound = route.is_closed || route.guard != GuardPlan::default();
-        let path = letters_behind(self.server, location).filter(|_| is_bound)?;
-        let mut letters = RoutePlan { path, kind: PathKind::Regex, ..route.clone() };
-        let changes_path = letters.rewrite.is_some()
-            || letters.files.as_ref().is_some_and(|files| files.strip_prefix.is_some());
-        if changes_path {
-            letters = closed(letters, "weir changes whole segments of a path");
-        }
-        letters.remarks.add("nginx compares letters: these paths are of the location too");
-        Some(letters)
-    }
-
-    /// Plans the location with the change of its paths.
-    fn rewritten(
-        &mut self,
-        state: &mut Translation<'a>,
-        route: RoutePlan,
-        level: &Rc<Level<'a>>,
-        location: &'a Directive,
-    ) -> RoutePlan {
-        let own = level.own("rewrite");
-        if own.is_empty() {
-            return self.route(state, route, level, Some(location));
-        }
-        let plan = match rewrites::of_location(state, self.server, location, level) {
-            Ok(plan) => plan,
-            Err(reason) => {
-                own.iter().for_each(|one| state.notes.refuse(one, reason.clone()));
-                return closed(route, &reason);
-            }
-        };
-        for redirect in plan.redirects {
-            self.add(location, redirect, Turn::Last);
-        }
-        let Some(change) = plan.change else {
-            return self.route(state, route, level, Some(location));
-        };
-        if change.redirect.is_some() {
-            let redirect =
-                RoutePlan { action: change.redirect, rewrite: Some(change.rewrite), ..route };
-            return self.redirected(state, redirect, level);
-        }
-        match plan.location {
-            None => self.changed(state, route, level, Some(location), change.rewrite),
-            Some(other) => {
-                let level = Level::of(other.children(), Some(&self.server.level));
-                self.changed(state, route, &level, Some(other), change.rewrite)
-            }
-        }
-    }
-
-    /// Fields of a route that redirects.
-    fn redirected(
-        &self,
-        state: &mut Translation<'a>,
-        mut route: RoutePlan,
-        level: &Rc<Level<'a>>,
-    ) -> RoutePlan {
-        fields::of_responses(state, self.place(level, "", &route), "proxy", &mut route);
-        route
-    }
-
-    /// Plans a route of which the path changes before it is forwarded.
-    fn changed(
-        &self,
-        state: &mut Translation<'a>,
-        route: RoutePlan,
-        level: &Rc<Level<'a>>,
-        location: Option<&'a Directive>,
-        rewrite: String,
-    ) -> RoutePlan {
-        let mut route = self.route(state, route, level, location);
-        if route.is_closed {
-            return route;
-        }
-        if route.rewrite.is_some() || route.files.is_some() {
-            return closed(route, "its path changes twice");
-        }
-        if route.action.is_none() {
-            route.rewrite = Some(rewrite);
-        }
-        route
-    }
-
-    /// Plans the redirects and `rewrite` directives of the server, which come before its locations.
-    pub fn rewrites_of_server(&mut self, state: &mut Translation<'a>) {
-        for (directive, route) in redirect_maps::redirects(state, self.server) {
-            let level = self.server.level.clone();
-            let route = self.redirected(state, route, &level);
-            self.add(directive, route, Turn::First);
-        }
-        for directive in self.server.level.own("rewrite").to_vec() {
-            let route = match rewrites::of_server(state, self.server, directive) {
-                Ok((route, None)) => {
-                    let level = self.server.level.clone();
-                    self.redirected(state, route, &level)
-                }
-                Ok((route, Some(owner))) => {
-                    let level = Level::of(owner.children(), Some(&self.server.level));
-                    let rewrite = route.rewrite.clone().unwrap_or_default();
-                    let route = RoutePlan { rewrite: None, ..route };
-                    self.changed(state, route, &level, Some(owner), rewrite)
-                }
-                Err((reason, path)) => {
-                    state.notes.refuse(directive, format!("{reason}: its paths are closed"));
-                    let origin = format!("{} {}", state.origin(directive), directive.text());
-                    let remarks = Remarks::from(origin);
-                    let kind = PathKind::Regex;
-                    closed(RoutePlan { path, kind, remarks, ..RoutePlan::default() }, &reason)
-                }
-            };
-            self.add(directive, route, Turn::First);
         }
     }
 
@@ -412,7 +303,7 @@ impl<'s, 'a> Scope<'s, 'a> {
     }
 
     /// Place of the fields of a route.
-    fn place<'p>(
+    pub(super) fn place<'p>(
         &'p self,
         level: &'p Level<'p>,
         authority: &'p str,
@@ -522,6 +413,21 @@ impl<'s, 'a> Scope<'s, 'a> {
             state.notes.tell(types, Treatment::Noted, "every type of text is coded");
         }
     }
+}
+
+/// Route of the paths that only begin with the letters of a location that keeps some requests out:
+/// nginx compares letters, and protects `/admin.php` by `location /admin`.
+fn of_letters(route: RoutePlan, path: &str) -> RoutePlan {
+    let changes_path = route.rewrite.is_some()
+        || route.files.as_ref().is_some_and(|files| files.strip_prefix.is_some());
+    let mut letters = RoutePlan { path: path.to_owned(), kind: PathKind::Regex, ..route };
+    if changes_path {
+        let methods = std::mem::take(&mut letters.methods);
+        letters = closed(letters, "weir changes whole segments of a path");
+        letters.methods = methods;
+    }
+    letters.remarks.add(LETTERS);
+    letters
 }
 
 /// Route of the methods that a `limit_except` is for: the same with its conditions.

@@ -9,6 +9,7 @@
 pub mod access;
 pub mod amounts;
 pub mod byte_sets;
+pub mod changed_paths;
 pub mod concurrency;
 pub mod error;
 pub mod everywhere;

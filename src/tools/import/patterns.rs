@@ -83,6 +83,8 @@ pub fn pattern(
         ("~" | "~*", None) => of_expression(location),
         ("~" | "~*", Some(around)) => of_inner_expression(server, location, around),
         ("=", _) => of_path(PathKind::Exact, text),
+        // Its own expressions come before it, those of the server never: an expression behind the
+        // first and before the second says both.
         ("^~", None) if has_expressions(location.children()) => LocationPattern {
             path: format!("^{}", escaped(text)),
             kind: PathKind::Regex,
@@ -101,6 +103,7 @@ fn loadable(state: &mut Translation<'_>, pattern: LocationPattern) -> LocationPa
     if state.loads.path(pattern.kind.key(), &pattern.path).is_none() {
         return pattern;
     }
+    // A path with a sign of pattern languages is an expression that has it escaped.
     let path = match pattern.kind {
         PathKind::Regex => EVERY_PATH.to_owned(),
         PathKind::Exact => format!("^{}$", escaped(&pattern.path)),
@@ -113,6 +116,7 @@ fn loadable(state: &mut Translation<'_>, pattern: LocationPattern) -> LocationPa
     LocationPattern {
         path: if reason.is_some() { EVERY_PATH.to_owned() } else { path },
         kind: PathKind::Regex,
+        // As near to its own place as an expression comes.
         turn: match pattern.kind {
             PathKind::Regex => pattern.turn,
             PathKind::Exact | PathKind::OverRegex => Turn::First,
@@ -178,6 +182,7 @@ fn of_inner_expression(
     let (_, prefix) = around.location.modifier_and_path();
     let expression = path_expression(text, false);
     let begin = format!("^{}", escaped(prefix));
+    // A branch could begin without the prefix.
     let has_branches = expression.text.contains('|');
     let (path, apart) = if prefix == "/" {
         let flags = if kind == "~*" { "(?i)" } else { "" };
@@ -197,6 +202,7 @@ fn of_inner_expression(
     };
     let other = server.locations.iter().copied().find(takes_away);
     let other = other.map(|other| format!("`{}` comes before it", other.text()));
+    // Three levels: which of the outer expressions come first is not decided here.
     let middle = around.has_middle.then(|| "other expressions come before it".to_owned());
     let closed = expression.fault.or(apart).or(other).or(middle);
     LocationPattern { path, kind: PathKind::Regex, turn: Turn::First, closed }
@@ -210,6 +216,7 @@ fn begins_behind(expression: &str, prefix: &str) -> bool {
         *first == '.' && expression.starts_with('\\') || first.is_ascii_alphanumeric()
     });
     let is_optional = letters.next().is_some_and(|next| "*?{".contains(next));
+    // Without case, since the expression may ignore it.
     let lower = prefix.to_ascii_lowercase();
     let is_apart = first.is_some_and(|first| !lower.contains(first.to_ascii_lowercase()));
     is_apart && !is_optional && !has_outer_branches(expression)
@@ -243,6 +250,7 @@ pub fn letters_behind(server: &NginxServer<'_>, location: &Directive) -> Option<
         others.iter().any(|other| {
             let inner: Vec<&Directive> = other.named("location").collect();
             let rest = other.modifier_and_path().1.strip_prefix(text);
+            // What begins with a slash behind the letters is below both.
             let is_other = other.id != location.id && !is_expression(other);
             is_other && rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
                 || begins(&inner, location, text)

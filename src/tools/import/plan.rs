@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+/// Remark of a route for paths that only begin with the letters of a location.
+pub const LETTERS: &str = "nginx compares letters: these paths are of the location too";
 /// Networks that contain every address.
 pub const EVERY_NETWORK: [&str; 2] = ["0.0.0.0/0", "::/0"];
 
@@ -352,11 +354,25 @@ impl RoutePlan {
         self.path == other.path && form(self) == form(other)
     }
 
+    /// Returns true if it keeps some requests from what is behind it.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        let refuses = |action: &String| {
+            action == "close: true"
+                || action.starts_with("respond: { status: 4")
+                || action.starts_with("respond: { status: 5")
+        };
+        self.is_closed
+            || self.guard != GuardPlan::default()
+            || self.action.as_ref().is_some_and(refuses)
+    }
+
     /// Differences that a comment of the file lists, and that responses may show. Another `Host` is
     /// none of them: an upstream that responds otherwise for it has to be looked at.
     #[must_use]
     pub fn listed(&self) -> Vec<String> {
-        let is_shown = |change: &&String| !change.starts_with("`Host` is forwarded");
+        let is_shown =
+            |change: &&String| !change.starts_with("`Host` is forwarded") && *change != LETTERS;
         self.remarks.changes.iter().filter(is_shown).cloned().collect()
     }
 

@@ -37,6 +37,7 @@ pub fn redirects<'a>(
         let map = redirect.map;
         let mut lost = Vec::new();
         for row in map.children().iter().take(MAX_ROWS) {
+            // A row without a value redirects nothing.
             if row.name == "default" || row.name == "volatile" || row.arg(0).is_empty() {
                 continue;
             }
@@ -48,6 +49,7 @@ pub fn redirects<'a>(
                 None => lost.push(row.name.clone()),
             }
         }
+        // What is lost is in the line of the map.
         state.notes.carry(condition);
         condition.children().iter().for_each(|child| state.notes.carry(child));
         let reason = match &lost[..] {
@@ -87,6 +89,7 @@ fn read<'a>(state: &Translation<'a>, condition: &Directive) -> Option<MapRedirec
         }
         _ => return None,
     };
+    // The value stands at the end: what is before it is the same for all rows.
     let mut whole = pieces(text);
     if whole.pop() != Some(ValuePiece::Variable(name.to_owned())) {
         return None;
@@ -100,6 +103,7 @@ fn route(loads: &mut Loads, redirect: &MapRedirect<'_>, row: &Directive) -> Opti
     let value = format!("{}{}", redirect.before, braced(pieces(row.arg(0))));
     let Some(text) = row.name.strip_prefix('~') else {
         let path = row.name.clone();
+        // `$request_uri` has the query, which a path of weir has not.
         if path.contains('?') || loads.path("path_exact", &path).is_some() {
             return None;
         }
@@ -124,6 +128,7 @@ fn route(loads: &mut Loads, redirect: &MapRedirect<'_>, row: &Directive) -> Opti
     let origin = origin.map_or(Some("{scheme}://{host}".to_owned()), |origin| {
         target(origin).ok().map(|found| found.0)
     })?;
+    // A `?` at the end drops the query, as `return` does.
     let end = if redirect.keeps_query { "" } else { "?" };
     let to = quoted_always(&(groups(path, &expression.text)? + end));
     let rewrite = format!("{{ regex: {}, to: {to} }}", single_quoted(&expression.text));

@@ -52,6 +52,7 @@ pub fn method_rules<'a>(
         rules.methods.dedup();
         rules.except = Some(except);
     }
+    // Those of the server come first, and hold for each location.
     for condition in server.level.own("if").iter().chain(level.own("if")) {
         let (Some(test), Some(plan)) = (test(condition), refusal(state, condition, level)) else {
             continue;
@@ -90,6 +91,7 @@ pub fn refused(route: &RoutePlan, rules: &MethodRules<'_>) -> (Vec<RoutePlan>, V
         let (path, kind, methods) = (route.path.clone(), route.kind, methods.clone());
         RoutePlan { path, kind, methods, action, remarks, ..RoutePlan::default() }
     });
+    // Those with methods come before the route of the location, the one for the rest behind it.
     planned.partition(|planned| !planned.methods.is_empty())
 }
 
@@ -103,6 +105,7 @@ fn refusal(
     if directive.name != "return" {
         return None;
     }
+    // A block that does more than respond is no refusal.
     let plan = response(&mut state.loads, directive, level).ok()?;
     match plan.change {
         Some(change) => state.notes.tell(directive, Treatment::Noted, change),
@@ -117,6 +120,7 @@ fn test(condition: &Directive) -> Option<MethodTest> {
     let inside = words.strip_prefix('(')?.strip_suffix(')')?.trim();
     let (operator, text) = inside.strip_prefix("$request_method")?.trim().split_once(' ')?;
     let text = text.trim();
+    // Only a whole list: `~ P` would be a part of a method.
     let is_expression = operator.ends_with('~') || operator.ends_with("~*");
     let methods: Vec<String> = if is_expression {
         let list = text.strip_prefix('^')?.strip_suffix('$')?;

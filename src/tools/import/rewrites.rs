@@ -89,6 +89,7 @@ pub fn of_server<'a>(
     let expression = path_expression(directive.arg(0), false);
     let closed = |reason: String| (reason, expression.text.clone());
     let change = change(state, directive, &server.level).map_err(closed)?;
+    // It comes before all locations, so it is the first of the expressions.
     let route = route_of(state, directive, &change);
     if change.redirect.is_some() {
         state.notes.carry(directive);
@@ -131,6 +132,7 @@ fn partial(
 ) -> Result<RoutePlan, String> {
     let refused = || format!("`{}` is for a part of its paths", directive.text());
     let (kind, prefix) = location.modifier_and_path();
+    // Beside an exact path or `^~` an expression of its own would never be asked.
     if change.redirect.is_none() || !kind.is_empty() {
         return Err(refused());
     }
@@ -154,6 +156,7 @@ fn partial(
 /// Returns true if an expression matches all paths of a location.
 fn is_total(translated: &str, written: &str, location: &Directive) -> bool {
     let (kind, path) = location.modifier_and_path();
+    // The expression of a location has matched when its own `rewrite` is asked.
     if TOTAL.contains(&written) || (kind.starts_with('~') && written == path) {
         return true;
     }
@@ -179,6 +182,7 @@ fn change(
     }
     let text = with_set(directive.arg(1), level);
     let (origin, path) = split(&text);
+    // A URL of a host alone leads to its root.
     let path = if origin.is_some() && path.is_empty() { "/" } else { path };
     let mut path = path.to_owned();
     // A new path begins with a slash of its own in weir.
@@ -198,6 +202,7 @@ fn change(
     let to = groups(&path, &expression.text).ok_or_else(unknown)?;
     let status = match (directive.arg(2), origin.is_some()) {
         ("permanent", _) => Some(301),
+        // A URL is a redirect whatever its flag says.
         ("redirect", _) | (_, true) => Some(302),
         ("" | "last" | "break", false) => None,
         _ => return Err(unknown()),
@@ -222,6 +227,7 @@ fn change(
     if let Some(reason) = state.loads.rewrite("/", &rewrite) {
         return Err(reason);
     }
+    // Which location the path belongs to is known up to here.
     let end = path.find(['$', '?']).unwrap_or(path.len());
     let has_variables = path[end..].starts_with('$');
     Ok(PathChange { rewrite, redirect, expression, to: path[..end].to_owned(), has_variables })

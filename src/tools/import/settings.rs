@@ -188,9 +188,15 @@ fn unplanned(state: &mut Translation<'_>, all: &Everywhere<'_>) {
         ("rewrite", "no route is planned with it"),
         ("error_page", "responses follow `Accept`; `reject: { body: text }` sets that of a reject"),
     ] {
-        for (_, directive) in all.named(name) {
-            if !state.notes.has(directive) {
-                state.notes.refuse(directive, reason);
+        for (depth, directive) in all.named(name) {
+            if state.notes.has(directive) {
+                continue;
+            }
+            state.notes.refuse(directive, reason);
+            // One of a location is in the comments of its route.
+            if name == "if" && depth <= 1 {
+                let (origin, text) = (state.origin(directive), directive.text());
+                state.plan.head.push(format!("not imported: {origin} `{text}`: {reason}"));
             }
         }
     }

@@ -112,6 +112,7 @@ fn beside_index(
     };
     for other in others.iter().filter(takes) {
         let is_harmless = |child: &Directive| HARMLESS.contains(&&*child.name);
+        // One that only sets fields keeps no file from a client.
         if !other.children().iter().all(is_harmless) {
             return Err(format!("nginx asks `{}` for the file of a directory", other.text()));
         }
@@ -164,6 +165,7 @@ fn error_page(
 ) {
     for directive in level.all("error_page") {
         let words: Vec<&str> = directive.args.iter().map(String::as_str).collect();
+        // Without `=` the response stays a 404, which a fallback is not.
         let ["404", "=" | "=200", page] = words[..] else { continue };
         let prefix = plan.strip_prefix.clone().unwrap_or_default();
         let is_file = page.strip_prefix('/').is_some_and(is_name) && !page.contains(['$', '?']);

@@ -46,6 +46,7 @@ pub fn split(text: &str) -> (Option<&str>, &str) {
     let Some(scheme) = schemes.iter().find(|scheme| text.starts_with(**scheme)) else {
         return (None, text);
     };
+    // A variable of the path may follow the host directly, which then is no host of its own.
     let end = text[scheme.len()..].find(['/', '?']).map_or(text.len(), |end| end + scheme.len());
     (Some(&text[..end]), &text[end..])
 }
@@ -56,9 +57,11 @@ pub fn groups(path: &str, expression: &str) -> Option<String> {
     let mut to = String::new();
     for piece in pieces(path) {
         match piece {
+            // Braces are groups in weir, and have no escape.
             ValuePiece::Text(plain) if plain.contains(['{', '}']) => return None,
             ValuePiece::Text(plain) => to += &plain,
             ValuePiece::Variable(name) => {
+                // `$0` is none of nginx.
                 let is_number = name.parse::<u8>().is_ok_and(|number| number > 0);
                 if !is_number && !expression.contains(&format!("(?<{name}>")) {
                     return None;

@@ -37,6 +37,7 @@ pub fn way_back(
     back: Option<&WayBack>,
     route: &mut RoutePlan,
 ) {
+    // One that has no counterpart is worth a line, and none of them opens anything.
     let mut is_back = false;
     for directive in NAMES.iter().flat_map(|name| level.all(name)) {
         let from = with_set(directive.arg(0), level);
@@ -54,6 +55,7 @@ pub fn way_back(
             state.notes.refuse(directive, reason);
         }
     }
+    // Written as a map in braces by the plan of `proxy_pass`.
     if let Some(rewrite) = route.rewrite.as_mut().filter(|_| is_back)
         && let Some(keys) = rewrite.strip_suffix(" }")
     {
@@ -65,6 +67,7 @@ impl WayBack {
     /// Returns true if a directive leads from the upstream's prefix to the client's.
     fn is_of(&self, directive: &Directive, from: &str, to: &str, authority: &str) -> bool {
         if directive.name == "proxy_cookie_domain" {
+            // Whatever the new domain is: without one the cookie is for the requested host.
             let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
             return from == host;
         }
@@ -73,6 +76,7 @@ impl WayBack {
             origin.split_once("://").is_some_and(|(_, host)| host == authority)
         });
         let (origin, to) = split(to);
+        // The client's own host, in each spelling of it.
         let hosts = ["${host}", "${http_host}", "${host}:${server_port}"];
         let is_asked = origin.is_none_or(|origin| {
             origin.split_once("://").is_some_and(|(_, host)| hosts.contains(&host))

@@ -49,6 +49,7 @@ impl IngressFiles {
     #[must_use]
     pub fn origin(&self, place: usize) -> String {
         let Some(source) = self.sources.get(place / FILE) else { return String::new() };
+        // Counted when a line is printed: there are few.
         let before = source.text.get(..place % FILE).unwrap_or_default();
         format!("{}:{}", source.name, before.matches('\n').count() + 1)
     }
@@ -75,6 +76,7 @@ pub fn read(paths: &[PathBuf]) -> Result<IngressFiles, Problems> {
         })?;
         files.sources.push(SourceText { name, text });
     }
+    // Problems own their texts, to show the lines.
     let sources = files.sources.iter();
     let sources = sources.map(|one| SourceText { name: one.name.clone(), text: one.text.clone() });
     let mut problems = Problems::new(sources.collect());
@@ -105,6 +107,7 @@ fn text(path: &Path) -> Result<String, String> {
 fn parts(text: &str) -> Vec<(usize, &str)> {
     let (mut parts, mut start, mut at) = (Vec::new(), 0, 0);
     for line in text.split_inclusive('\n') {
+        // At the first column also within a text of several lines, which then ends.
         let is_divider = line
             .strip_prefix("---")
             .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\n', '\r', '\t']));
@@ -115,6 +118,7 @@ fn parts(text: &str) -> Vec<(usize, &str)> {
         at += line.len();
     }
     parts.push((start, &text[start..]));
+    // `kubectl` ends files with a divider.
     parts.retain(|(_, text)| text.lines().any(|line| !is_empty(line)));
     parts
 }

@@ -27,6 +27,7 @@ pub fn listeners(state: &mut IngressState<'_>, objects: &Objects) {
             let pair = (format!("{folder}/tls.crt"), format!("{folder}/tls.key"));
             let reason = "mount the secret there, or write its files";
             state.note(part.place, text, Treatment::Noted, reason);
+            // Ingresses of one host often name the same secret.
             if !tls.certificates.iter().any(|(cert, ..)| *cert == pair.0) {
                 let origin = state.files.short_origin(part.place);
                 tls.certificates.push((pair.0, pair.1, origin));
@@ -42,6 +43,7 @@ pub fn listeners(state: &mut IngressState<'_>, objects: &Objects) {
     let is_all = redirecting == objects.ingresses.len() && redirecting > 0;
     let has_tls = !tls.certificates.is_empty();
     let mut remarks = Remarks::default();
+    // Without a certificate there is nothing to redirect to.
     if redirecting > 0 && !(is_all && has_tls) {
         remarks.add("some Ingresses redirect to https, and `redirect` is for a whole listener");
     }

@@ -114,6 +114,7 @@ impl Objects {
     /// Number of a port of a Service.
     #[must_use]
     pub fn port(&self, namespace: &str, service: &ServicePort) -> Option<u16> {
+        // Named ports are in the Service, which may be in no file.
         let number = service.port.parse().ok().filter(|port| *port > 0);
         let key = (full_name(namespace, &service.name), service.port.clone());
         number.or_else(|| self.ports.get(&key).copied())
@@ -144,6 +145,7 @@ impl Objects {
 
 fn ingress(document: &Document, tree: &Node) -> Ingress {
     let metadata = tree.get("metadata").map(|entry| &entry.node);
+    // Those of other programs say nothing about requests.
     let annotations = metadata.and_then(|metadata| metadata.get("annotations"));
     let annotations = annotations.map_or(&[][..], |entry| entry.node.entries());
     let annotations = annotations.iter().filter_map(|entry| {
@@ -181,6 +183,7 @@ fn ingress(document: &Document, tree: &Node) -> Ingress {
             place: document.place(path.span.start),
         }));
     }
+    // It takes what no rule of any host takes.
     if let Some(default) = spec.get("defaultBackend") {
         found.paths.push(IngressPath {
             host: None,

@@ -53,6 +53,7 @@ pub fn routes(state: &mut IngressState<'_>, objects: &Objects) {
                 Some(_) => hosts.collect(),
                 None => vec![None],
             };
+            // The older object counts in the controller; files have no age, so the first one does.
             let mut is_taken = false;
             for host in hosts {
                 let route = RoutePlan { host, ..route.clone() };
@@ -142,6 +143,7 @@ fn prefix(path: &str, target: Option<&str>) -> Option<DisguisedPrefix> {
     let (begin, group) =
         REST.iter().find_map(|(rest, group)| Some((path.strip_suffix(rest)?, *group)))?;
     let add = target.strip_suffix(group)?;
+    // Signs of expressions before the rest are more than a prefix.
     if !is_plain(begin) || !is_plain(add) || !add.ends_with('/') {
         return None;
     }
@@ -170,6 +172,7 @@ fn route(
     let mut route = settings.route.clone();
     route.remarks.origin = format!("{origin} {}", ingress.name);
     let mut reason = settings.closed.clone();
+    // `Exact` with a new path has an expression there too.
     let disguised = prefix(&path.path, target).filter(|_| path.kind != "Exact" || target.is_some());
     if is_regex {
         let expression = path_expression(&path.path, false);
@@ -177,6 +180,7 @@ fn route(
             EVERY_PATH => EVERY_PATH.to_owned(),
             text => format!("(?i)^{text}"),
         };
+        // ingress-nginx writes `~*` and `^` itself.
         route.kind = PathKind::Regex;
         reason = reason.or(expression.fault);
         match target.map(|target| change(target, &expression.text)) {
@@ -198,6 +202,7 @@ fn route(
     }
     if let Some(refused) = state.loads.path(route.kind.key(), &route.path) {
         reason = reason.or(Some(refused));
+        // Closed for all paths of the host rather than open for one of them.
         (route.path, route.kind) = (EVERY_PATH.to_owned(), PathKind::Regex);
     }
     if let Some(rewrite) = &route.rewrite {
@@ -240,6 +245,7 @@ fn upstream(
     if let Some(reason) = state.loads.endpoint(&url) {
         return Err(reason);
     }
+    // Without settings the URL of the Service is the whole upstream.
     if settings.lines.is_empty() {
         return Ok(url);
     }

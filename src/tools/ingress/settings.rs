@@ -65,6 +65,7 @@ pub fn settings(state: &mut IngressState<'_>, ingress: &Ingress) -> IngressSetti
             Some(Ok((treatment, reason))) => {
                 state.note(annotation.place, text, treatment, reason);
             }
+            // One that is not understood may be what keeps clients out.
             Some(Err(reason)) if protects => {
                 found.closed.get_or_insert(format!("`{}`: {reason}", annotation.name));
                 let reason = format!("{reason}: the routes are closed");
@@ -242,6 +243,7 @@ fn limits(state: &mut IngressState<'_>, ingress: &Ingress, found: &mut IngressSe
             remarks: Remarks::from(state.files.short_origin(annotation.place)),
         };
         let rule = format!(", burst: {burst}, nodelay: true");
+        // A burst beyond weir's own limit: the annotation then says that it is no number.
         if state.loads.rule(&zone.key_and_rate(), &rule).is_some() {
             continue;
         }
@@ -308,6 +310,7 @@ fn redirect(
     let code = ingress.annotation(name).and_then(|code| code.value.parse::<u16>().ok());
     let status = code.filter(|code| (301..=308).contains(code)).unwrap_or(default);
     let to = annotation.value.replace('{', "{{").replace('}', "}}");
+    // The one variable that such URLs have in practice.
     let to = to.replace("$request_uri", "{path}{query}");
     if to.contains('$') {
         return Err("a variable has no placeholder".to_owned());
@@ -323,6 +326,7 @@ fn redirect(
 }
 
 fn auth(ingress: &Ingress, url: &str, guard: &mut GuardPlan) -> Outcome {
+    // A variable of nginx would be a text here.
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
     let Some(rest) = rest.filter(|_| !url.contains('$')) else {
         return Err("the service is only known with the request".to_owned());
@@ -342,6 +346,7 @@ fn auth(ingress: &Ingress, url: &str, guard: &mut GuardPlan) -> Outcome {
 
 fn basic(ingress: &Ingress, kind: &str, guard: &mut GuardPlan) -> Outcome {
     let secret = ingress.annotation("auth-secret").map_or("", |secret| &*secret.value);
+    // `digest` needs the password in a form that no hash of the file has.
     if kind != "basic" || secret.is_empty() {
         return Err(format!("weir has no `{kind}` authentication without a file of users"));
     }
@@ -360,6 +365,7 @@ fn conditions(state: &mut IngressState<'_>, found: &mut IngressSettings) {
         let reason = "weir asks for a password or a service, not both";
         found.closed.get_or_insert(reason.to_owned());
     }
+    // With one kind of condition `any` and `all` are the same.
     if guard.is_any && (!has_users || guard.allow.is_none()) {
         guard.is_any = false;
         if has_users && !guard.deny.is_empty() {
@@ -384,6 +390,7 @@ fn networks(value: &str) -> Result<Vec<String>, String> {
         network.map(|network| network.trunc().to_string()).ok_or(format!("`{text}` is no network"))
     };
     let found: Vec<String> = list(value).map(read).collect::<Result<_, _>>()?;
+    // An empty list would allow every network.
     if found.is_empty() { Err("it names no network".to_owned()) } else { Ok(found) }
 }
 

@@ -10,4 +10,5 @@ pub mod fields;
 pub mod frames;
 pub mod import;
 pub mod parsers;
+pub mod rewrite;
 pub mod zones;
