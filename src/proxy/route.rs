@@ -235,6 +235,7 @@ pub enum Reading<'a, T> {
 #[derive(Debug)]
 pub struct RouteTable<T> {
     candidates: Vec<RouteCandidate<T>>,
+    has_conditions: bool,
 }
 
 impl<T> RouteTable<T> {
@@ -257,7 +258,14 @@ impl<T> RouteTable<T> {
                 hosts.then_with(|| other.path.weight().cmp(&one.path.weight()))
             },
         );
-        Self { candidates }
+        let has_conditions = candidates.iter().any(|candidate| candidate.condition.is_some());
+        Self { candidates, has_conditions }
+    }
+
+    /// Returns true if a route has a condition.
+    #[must_use]
+    pub fn has_conditions(&self) -> bool {
+        self.has_conditions
     }
 
     /// Returns the route for a request that fulfils all conditions, `host` and `path` in the form of

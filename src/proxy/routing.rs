@@ -71,11 +71,16 @@ impl Proxy {
     ) -> Result<(Rc<Route>, Cow<'a, str>), Stop> {
         let request = RoutedRequest { client: record.entry.client, method, target, headers };
         let (host, path) = (&*target.host, self.path(target)?);
-        let outcomes = Outcomes::default();
-        let fit = |condition: &Rc<RouteCondition>| outcomes.of(condition, request);
+        let outcomes = if self.routes.has_conditions() { Some(Outcomes::default()) } else { None };
+        let fit = |condition: &Rc<RouteCondition>| match &outcomes {
+            Some(outcomes) => outcomes.of(condition, request),
+            None => Fit::Holds,
+        };
         let found = self.routes.entry(host, &path, method, fit);
         // Before the outcome counts: an endpoint may see what the conditions did not, or less.
-        outcomes.refuse_look_alikes(request)?;
+        if let Some(outcomes) = &outcomes {
+            outcomes.refuse_look_alikes(request)?;
+        }
         let route = found.map(|candidate| &candidate.route).map_err(|nearest| match nearest {
             NoRoute::NotFound => {
                 Stop::Failed(Error::new(Kind::NoRoute, "no route matches this host and path"))
@@ -93,7 +98,8 @@ impl Proxy {
             }
         }
         // The path has one reading now. What is left are readings of fields.
-        if outcomes.are_in_doubt() && self.strays(route, request, &path, &path, fit) {
+        let in_doubt = outcomes.as_ref().is_some_and(Outcomes::are_in_doubt);
+        if in_doubt && self.strays(route, request, &path, &path, fit) {
             let detail = "ambiguous field: its values choose different routes";
             return Err(Error::new(Kind::HttpRequestError, detail).into());
         }

@@ -14,7 +14,7 @@ use http_body_util::Full;
 use super::{context::RequestContext, upgrade::agreed};
 use crate::{
     compress::body::Coded,
-    downstream::{paced_body::PacedBody, upload::RequestBody},
+    downstream::upload::RequestBody,
     files::body::FileBody,
     http::{
         error::Error,
@@ -35,9 +35,13 @@ pub enum ResponseBody {
     File(Box<Coded<FileBody>>),
     /// That of an upstream.
     Upstream(Coded<Box<UpstreamBody<RequestBody>>>),
-    /// One of them at the rate of its route.
-    Paced(Box<PacedBody<Self>>),
+    /// One of them at the rate of its route. Its type is not named, so that the others are compiled
+    /// without a recursion.
+    Paced(Box<AnyBody>),
 }
+
+/// Response body of any kind.
+type AnyBody = dyn Body<Data = Bytes, Error = Box<dyn StdError + Send + Sync>> + Unpin;
 
 impl Body for ResponseBody {
     type Data = Bytes;
