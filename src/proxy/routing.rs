@@ -70,41 +70,64 @@ impl Proxy {
         record: &mut Record,
     ) -> Result<(Rc<Route>, Cow<'a, str>), Stop> {
         let request = RoutedRequest { client: record.entry.client, method, target, headers };
-        let (host, path) = (&*target.host, self.path(target)?);
-        let outcomes = if self.routes.has_conditions() { Some(Outcomes::default()) } else { None };
-        let fit = |condition: &Rc<RouteCondition>| match &outcomes {
-            Some(outcomes) => outcomes.of(condition, request),
-            None => Fit::Holds,
+        let path = self.path(target)?;
+        // Most configurations have no conditions, and their requests pay for none.
+        let route = match self.routes.has_conditions() {
+            false => self.find_route(request, &path, |_| Fit::Holds)?,
+            true => self.route_by_conditions(request, &path)?,
         };
-        let found = self.routes.entry(host, &path, method, fit);
+        route.begin_record(record);
+        Ok((Rc::clone(route), path))
+    }
+
+    #[inline(never)]
+    fn route_by_conditions(
+        &self,
+        request: RoutedRequest<'_, '_>,
+        path: &Cow<'_, str>,
+    ) -> Result<&Rc<Route>, Stop> {
+        let outcomes = Outcomes::default();
+        let fit = |condition: &Rc<RouteCondition>| outcomes.of(condition, request);
+        let found = self.find_route(request, path, fit);
         // Before the outcome counts: an endpoint may see what the conditions did not, or less.
-        if let Some(outcomes) = &outcomes {
-            outcomes.refuse_look_alikes(request)?;
+        outcomes.refuse_look_alikes(request)?;
+        let route = found?;
+        // The path has one reading now. What is left are readings of fields.
+        if outcomes.are_in_doubt() && self.strays(route, request, path, path, fit) {
+            let detail = "ambiguous field: its values choose different routes";
+            return Err(Error::new(Kind::HttpRequestError, detail).into());
         }
+        Ok(route)
+    }
+
+    /// Route that takes a request, where conditions fit so. Every other reading of its path takes a
+    /// route that guards it no less.
+    fn find_route(
+        &self,
+        request: RoutedRequest<'_, '_>,
+        path: &Cow<'_, str>,
+        fit: impl Fn(&Rc<RouteCondition>) -> Fit + Copy,
+    ) -> Result<&Rc<Route>, Stop> {
+        let RoutedRequest { method, target, .. } = request;
+        let host = &*target.host;
+        let found = self.routes.entry(host, path, method, fit);
         let route = found.map(|candidate| &candidate.route).map_err(|nearest| match nearest {
             NoRoute::NotFound => {
                 Stop::Failed(Error::new(Kind::NoRoute, "no route matches this host and path"))
             }
             NoRoute::MethodNotAllowed => {
-                Stop::MethodNotAllowed(method_list(self.routes.methods(host, &path, fit).iter()))
+                Stop::MethodNotAllowed(method_list(self.routes.methods(host, path, fit).iter()))
             }
         })?;
         // Only a path that was not in its normal form has other readings.
         if matches!(path, Cow::Owned(_)) {
             let mut readings =
                 normal_form::other_readings(target.path_and_query.path()).map_err(refused)?;
-            if readings.any(|reading| self.strays(route, request, &path, &reading, fit)) {
+            if readings.any(|reading| self.strays(route, request, path, &reading, fit)) {
                 return Err(Error::new(Kind::HttpRequestError, "ambiguous path").into());
             }
         }
-        // The path has one reading now. What is left are readings of fields.
-        let in_doubt = outcomes.as_ref().is_some_and(Outcomes::are_in_doubt);
-        if in_doubt && self.strays(route, request, &path, &path, fit) {
-            let detail = "ambiguous field: its values choose different routes";
-            return Err(Error::new(Kind::HttpRequestError, detail).into());
-        }
-        route.begin_record(record);
-        Ok((Rc::clone(route), path))
+        Ok(route)
     }
 
     /// Returns true if a request in another reading could take a route that guards it otherwise than
