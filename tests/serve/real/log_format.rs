@@ -71,7 +71,7 @@ fn log_format_writes_the_lines_of_nginx() {
             ),
         );
         let weir = Weir::run(&format!(
-            "zones: {{ z: {{ key: client_ip, rate: 1r/s }} }}\n\
+            "workers: 1\nzones: {{ z: {{ key: client_ip, rate: 1r/s }} }}\n\
              access_log: {{ to: '{}', escape: {escape}, format: '{}' }}\nroutes:\n\
              - {{ path: /, upstream: 'http://{upstream}' }}\n\
              - {{ path: /limited, upstream: 'http://{upstream}', limits: [ {{ zone: z, burst: 1 }} ] }}\n",
