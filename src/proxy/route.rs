@@ -342,8 +342,10 @@ impl<T> RouteTable<T> {
         fit: impl Fn(&Rc<RouteCondition>) -> Fit,
     ) -> Vec<&RouteCandidate<T>> {
         let mut found: Vec<&RouteCandidate<T>> = Vec::new();
-        // The first expression that certainly matches, and a prefix in doubt that would yield to it.
-        let (mut expression, mut may_yield) = (None::<&RouteCandidate<T>>, false);
+        // The first expression that certainly matches, and the host of a prefix in doubt that would
+        // yield to it. Prefixes and expressions of one host alone stand against each other.
+        let mut expression: Option<&RouteCandidate<T>> = None;
+        let mut may_yield: Option<&HostPattern> = None;
         for candidate in &self.candidates {
             let pattern = &candidate.pattern;
             if expression.is_some_and(|found| found.pattern.host != pattern.host) {
@@ -363,7 +365,8 @@ impl<T> RouteTable<T> {
             }
             let is_certain = fit == Fit::Holds;
             // Where no longer prefix yields, this one is chosen whether or not an expression matches.
-            if !is_expression && is_certain && pattern.over_regex && !may_yield {
+            let yields = may_yield == Some(&pattern.host);
+            if !is_expression && is_certain && pattern.over_regex && !yields {
                 let is_before = |it: &Pattern| it.path.is_expression() && it.host == pattern.host;
                 found.retain(|earlier| !is_before(&earlier.pattern));
             }
@@ -375,7 +378,8 @@ impl<T> RouteTable<T> {
                 (true, true) => expression = Some(candidate),
                 (true, false) => break,
                 (false, true) => {}
-                (false, false) => may_yield |= !pattern.over_regex,
+                (false, false) if !pattern.over_regex => may_yield = Some(&pattern.host),
+                (false, false) => {}
             }
         }
         found
@@ -640,6 +644,30 @@ mod tests {
         assert_eq!(of("/a/y", &["x-regex"]), ["doubtful regex", "a"]);
         assert_eq!(of("/y", &["x-regex"]), ["all"]);
         assert_eq!(of("/c/y", &["x-deep", "x-regex"]), ["doubtful regex", "c", "all"]);
+    }
+
+    #[test]
+    fn prefix_in_doubt_yields_to_expressions_of_its_own_host_alone() {
+        let condition = |name: &'static str| {
+            let field = ConditionField {
+                name: HeaderName::from_static(name),
+                tests: vec![ValueTest::Present],
+            };
+            Rc::new(Condition { headers: vec![field], ..Condition::default() }.into())
+        };
+        let candidate = |host, path, condition, route| RouteCandidate {
+            pattern: pattern(host, path, &[]),
+            condition,
+            route,
+        };
+        let table = RouteTable::of(vec![
+            candidate("", "^~ /", None, "all"),
+            candidate("", "~ b$", None, "regex"),
+            candidate("a.t", "/", Some(condition("x-a")), "host"),
+        ]);
+        let possible = table.possible("a.t", "/b", &Method::GET, judged(&[], &["x-a"]));
+        let possible: Vec<_> = possible.iter().map(|candidate| candidate.route).collect();
+        assert_eq!(possible, ["host", "all"]);
     }
 
     #[test]
