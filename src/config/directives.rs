@@ -489,7 +489,7 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
         SERVERS,
         Carried,
         ["tls: { certificates: [ { cert: FILE, key: FILE } ] }", "the listener"],
-        "a TLS listener has HTTP/2 by ALPN, and it cannot be turned off",
+        "a TLS listener has HTTP/2 by ALPN, unless `protocol: http1` is set",
     ),
     row(
         "http2_body_preread_size, http2_chunk_size, http2_idle_timeout, \

@@ -28,7 +28,11 @@ use tokio::{
     time::Instant,
 };
 
-use super::{connection_limits::ConnectionLimits, settings::ListenerSettings, tls::Tls};
+use super::{
+    connection_limits::ConnectionLimits,
+    settings::{ClientProtocols, ListenerSettings},
+    tls::Tls,
+};
 use crate::{
     log::throttle::LogThrottle,
     runtime::{io::set_keepalive, sys::defer_accept},
@@ -40,6 +44,8 @@ use crate::{
 pub struct ListenerPolicy {
     /// TLS, if required.
     pub tls: Option<Tls>,
+    /// True if clients may send HTTP/2 with prior knowledge.
+    pub http2: bool,
     /// Port of the `https` redirect for every request, if any.
     pub redirect: Option<u16>,
     /// True if connections must begin with a PROXY header.
@@ -60,13 +66,15 @@ impl ListenerPolicy {
     ) -> Self {
         let (proxy_protocol, max_requests) =
             (settings.proxy_protocol, settings.max_requests as u64);
-        Self { tls, redirect: settings.redirect, proxy_protocol, occupancy, max_requests }
+        let http2 = settings.protocol == ClientProtocols::Auto;
+        Self { tls, http2, redirect: settings.redirect, proxy_protocol, occupancy, max_requests }
     }
 
     /// Returns true if these settings have the same requirements.
     #[must_use]
     pub fn serves(&self, settings: &ListenerSettings) -> bool {
         self.tls.as_ref().map(Tls::settings) == settings.tls.as_ref()
+            && self.http2 == (settings.protocol == ClientProtocols::Auto)
             && self.redirect == settings.redirect
             && self.proxy_protocol == settings.proxy_protocol
             && self.max_requests == settings.max_requests as u64

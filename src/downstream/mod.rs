@@ -14,6 +14,7 @@ pub mod proxy_protocol;
 pub mod relay;
 pub mod request_body;
 pub mod request_channel;
+mod resumed;
 pub mod settings;
 pub mod tls;
 pub mod tunnel;

@@ -6,12 +6,11 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    pin::Pin,
-    task::{Context, Poll},
 };
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::AsyncReadExt;
 
+use super::resumed::resumed;
 use crate::runtime::io::Io;
 
 /// First bytes of version 1.
@@ -148,83 +147,11 @@ pub async fn read(mut io: Box<dyn Io>) -> io::Result<(ProxiedPeer, Box<dyn Io>)>
     loop {
         if let Some((source, length)) = parse(&ahead).map_err(io::Error::other)? {
             ahead.drain(..length);
-            let io: Box<dyn Io> =
-                // Usually the header is all that was read, and the connection needs no wrapper.
-                if ahead.is_empty() { io } else { Box::new(Resumed { ahead, taken: 0, io }) };
-            return Ok((source, io));
+            return Ok((source, resumed(ahead, io)));
         }
         if io.read_buf(&mut ahead).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-    }
-}
-
-/// Connection of which some bytes were read already.
-struct Resumed {
-    ahead: Vec<u8>,
-    taken: usize,
-    io: Box<dyn Io>,
-}
-
-impl Io for Resumed {
-    fn is_read_closed(&self) -> bool {
-        self.io.is_read_closed()
-    }
-
-    fn poll_read_raw(
-        &mut self,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        // Bytes ahead are skipped: what is read raw is discarded anyway.
-        self.io.poll_read_raw(context, buffer)
-    }
-}
-
-impl AsyncRead for Resumed {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if this.taken == this.ahead.len() {
-            return Pin::new(&mut this.io).poll_read(context, buffer);
-        }
-        let count = buffer.remaining().min(this.ahead.len() - this.taken);
-        buffer.put_slice(&this.ahead[this.taken..this.taken + count]);
-        this.taken += count;
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Resumed {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(context, pieces)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(context)
     }
 }
 

@@ -5,6 +5,9 @@ use std::{
     time::Duration,
 };
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::tls::settings::TlsSettings;
 pub use crate::http::framing::HeaderLimits;
 
@@ -18,6 +21,8 @@ pub struct ListenerSettings {
     pub also_ipv6: bool,
     /// TLS, if required.
     pub tls: Option<TlsSettings>,
+    /// Protocols of its clients.
+    pub protocol: ClientProtocols,
     /// Port of the `https` redirect for every request, if any.
     pub redirect: Option<u16>,
     /// True if connections must begin with a PROXY header of a trusted proxy.
@@ -36,6 +41,18 @@ impl ListenerSettings {
         let every_ipv6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, self.address.port()));
         [Some(self.address), self.also_ipv6.then_some(every_ipv6)].into_iter().flatten()
     }
+}
+
+/// Protocols of the clients of a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientProtocols {
+    // By ALPN with TLS, with prior knowledge without.
+    /// HTTP/1.1 and HTTP/2.
+    #[default]
+    Auto,
+    /// HTTP/1.1 only (nginx: `http2 off`).
+    Http1,
 }
 
 /// Time-outs for clients.

@@ -36,6 +36,8 @@ pub enum Transport {
         /// Port of the `https` redirect for every request, if any.
         redirect: Option<u16>,
     },
+    /// Plain TCP to a listener of TLS: every request is refused.
+    PlainToTls,
     /// TLS.
     Tls(TlsInfo),
 }
@@ -45,7 +47,7 @@ impl Transport {
     #[must_use]
     pub fn scheme(&self) -> &'static str {
         match self {
-            Self::Plain { .. } => "http",
+            Self::Plain { .. } | Self::PlainToTls => "http",
             Self::Tls(_) => "https",
         }
     }

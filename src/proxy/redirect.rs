@@ -31,6 +31,7 @@ pub fn elsewhere(
             Kind::MisdirectedRequest,
             "the host belongs to another certificate than the connection",
         )),
-        Transport::Tls(_) => Ok(None),
+        // Those of `PlainToTls` are refused before they come here.
+        Transport::Tls(_) | Transport::PlainToTls => Ok(None),
     }
 }

@@ -212,6 +212,7 @@ pub fn open_door() -> ListenerPolicy {
     let occupancy = Arc::new(ConnectionLimits::new(usize::MAX, usize::MAX));
     ListenerPolicy {
         tls: None,
+        http2: true,
         redirect: None,
         proxy_protocol: false,
         occupancy,

@@ -38,6 +38,7 @@ pub fn settings(authority: &Authority, stems: &[&str]) -> TlsSettings {
     TlsSettings {
         certificates: stems.iter().map(files).collect(),
         min_version: MinVersion::Tls12,
+        http2: true,
         client_ca: None,
     }
 }
@@ -311,4 +312,111 @@ async fn redirect_listener_sends_every_request_to_https() {
         })
         .await;
     }
+}
+
+/// Sends bytes of plain HTTP to a listener of TLS, piece by piece, and returns all that comes back.
+async fn plain(edge: &Edge, pieces: &[&str]) -> String {
+    let mut client = edge.connect();
+    for piece in pieces {
+        client.write_all(piece.as_bytes()).await.expect("an open pipe");
+        sleep(Duration::from_millis(1)).await;
+    }
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.expect("text, and not an alert");
+    answer
+}
+
+#[tokio::test(start_paused = true)]
+async fn plain_http_to_tls_gets_400_in_words_and_a_line() {
+    let (_authority, door) = one();
+    on_door(config(&[]), door, |edge| async move {
+        for pieces in [
+            &["GET /x HTTP/1.1\r\nhost: a.test\r\n\r\n"][..],
+            &["G", "ET /x HTTP/1.1\r\nho", "st: a.test\r\n\r\n"],
+            &["OPTIONS * HTTP/1.1\r\nhost: a.test\r\n\r\n"],
+            &["POST /x HTTP/1.1\r\nhost: a.test\r\ncontent-length: 4\r\n\r\nbody"],
+            &["PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"],
+            &["SSH-2.0-OpenSSH_9.9\r\n"],
+        ] {
+            let answer = plain(&edge, pieces).await;
+            assert_eq!(status(&answer), 400, "{answer}");
+            assert!(answer.contains("the plain HTTP request was sent to HTTPS port"), "{answer}");
+            assert!(answer.to_ascii_lowercase().contains("connection: close\r\n"), "{answer}");
+            let line = edge.line().await;
+            assert_eq!(line["status"], 400, "{line}");
+            assert_eq!(line["error"]["kind"], "http_request_error", "{line}");
+        }
+        assert_eq!(edge.seen.borrow().len(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn plain_http_to_tls_is_read_within_the_limits_of_heads() {
+    let (_authority, door) = one();
+    on_door(config(&[]), door, |edge| async move {
+        let start = Instant::now();
+        // As on a listener without TLS: there is no response to an unfinished head.
+        assert_eq!(plain(&edge, &["GET / HTTP/1.1\r\n"]).await, "");
+        assert_eq!(edge.line().await["status"], 408);
+        let took = start.elapsed();
+        assert!((10_000..10_700).contains(&took.as_millis()), "{took:?}");
+        let long = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(40_000));
+        assert_eq!(status(&plain(&edge, &[&long]).await), 431);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn plain_http_to_tls_is_charged_as_other_refused_requests_are() {
+    let (_authority, door) = one();
+    on_door(config(&["1r/m"]), door, |edge| async move {
+        let request = "GET / HTTP/1.1\r\nhost: a.test\r\n\r\n";
+        assert_eq!(status(&plain(&edge, &[request]).await), 400);
+        assert_eq!(status(&plain(&edge, &[request]).await), 503);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_are_neither_tls_nor_http_get_an_alert() {
+    let (_authority, door) = one();
+    on_door(config(&[]), door, |edge| async move {
+        let mut client = edge.connect();
+        client.write_all(b"\x80\x2e\x01\x03\x01\x00\x15\x00\x00").await.expect("an open pipe");
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.expect("an end");
+        // A record of an alert (RFC 8446, section 6), and nothing else.
+        assert_eq!((answer.first(), answer.len()), (Some(&21), 7), "{answer:?}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn tls_listener_of_http1_offers_no_http2() {
+    let authority = Authority::new();
+    authority.issue("a", &["a.test"]);
+    let door = door(TlsSettings { http2: false, ..settings(&authority, &["a"]) });
+    on_door(config(&[]), door, |edge| async move {
+        let both = authority.client(&["h2", "http/1.1"], ALL, None);
+        let stream = connect(&edge, both, "a.test").await.expect("a handshake");
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+        assert_eq!(status(&exchange(stream, "a.test").await.expect("a response")), 200);
+        let only = connect(&edge, authority.client(&["h2"], ALL, None), "a.test").await;
+        let error = only.expect_err("no common protocol").to_string();
+        assert!(error.contains("NoApplicationProtocol"), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn plain_listener_of_http1_refuses_the_preface_of_http2() {
+    let door = ListenerPolicy { http2: false, ..open_door() };
+    on_door(config(&[]), door, |edge| async move {
+        let answer = edge.exchange("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+        assert_eq!(status(&answer), 400, "{answer}");
+        let request = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        assert_eq!(status(&edge.exchange(request).await), 200);
+    })
+    .await;
 }

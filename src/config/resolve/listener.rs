@@ -7,7 +7,7 @@ use super::{address, collector::Collector, location::Location};
 use crate::{
     config::schema::{Certificate, File, Listener, LongListener, TlsSpec},
     downstream::{
-        settings::ListenerSettings,
+        settings::{ClientProtocols, ListenerSettings},
         tls::{
             self,
             certificates::Pair,
@@ -95,7 +95,11 @@ fn settings(
             &listener.max_connections_per_client,
         ),
         max_requests: count("max_requests", &listener.max_requests),
-        tls: listener.tls.as_ref().map(|tls| read(judge, spot.key("tls"), tls)),
+        protocol: listener.protocol,
+        tls: listener.tls.as_ref().map(|tls| TlsSettings {
+            http2: listener.protocol == ClientProtocols::Auto,
+            ..read(judge, spot.key("tls"), tls)
+        }),
     }
 }
 
@@ -132,6 +136,7 @@ fn read(judge: &mut Collector<'_>, spot: Location<'_>, tls: &TlsSpec) -> TlsSett
             .map(|(index, pair)| certificate(judge, certificates.item(index), pair))
             .collect(),
         min_version: tls.min_version,
+        http2: true,
         client_ca,
     }
 }

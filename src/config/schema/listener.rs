@@ -4,7 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::amount::Amount;
-use crate::{downstream::tls::settings::MinVersion, limit::client_ip::Forwarding};
+use crate::{
+    downstream::{settings::ClientProtocols, tls::settings::MinVersion},
+    limit::client_ip::Forwarding,
+};
 
 /// Address to listen on, alone or with settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -22,9 +25,14 @@ pub enum Listener {
 pub struct LongListener {
     /// Address to listen on, like `0.0.0.0:8080` or `:8080` (nginx: `listen`).
     pub address: String,
-    /// TLS 1.2 or newer, with HTTP/2 and HTTP/1.1 by ALPN (nginx: `listen ... ssl`).
+    /// TLS 1.2 or newer, with HTTP/2 and HTTP/1.1 by ALPN. A request of plain HTTP gets 400
+    /// (nginx: `listen ... ssl`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsSpec>,
+    /// Protocols of the clients: `auto` is HTTP/1.1 and HTTP/2, by ALPN with `tls` and by prior
+    /// knowledge without. `http1` is HTTP/1.1 alone (nginx: `http2 off`).
+    #[serde(default)]
+    pub protocol: ClientProtocols,
     /// `https`, or `https:8443` where the port is not 443: every request gets 308 to the same
     /// host and path over `https`, before any limit is checked. Not together with `tls` (nginx:
     /// `return 308 https://...`).
@@ -74,6 +82,7 @@ impl LongListener {
         Self {
             address,
             tls: None,
+            protocol: ClientProtocols::default(),
             redirect: None,
             proxy_protocol: false,
             max_connections: auto(),

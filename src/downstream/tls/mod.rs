@@ -20,10 +20,10 @@ use rustls::{
     },
     version::{TLS12, TLS13},
 };
-use tokio_rustls::TlsAcceptor;
 
 use self::{
     certificates::{Certificates, Pair, PairError},
+    hello::Hello,
     settings::{MinVersion, TlsSettings},
 };
 use crate::runtime::{
@@ -33,6 +33,7 @@ use crate::runtime::{
 };
 
 pub mod certificates;
+mod hello;
 pub mod settings;
 pub mod validity;
 
@@ -44,6 +45,8 @@ pub const HANDSHAKE: Duration = Duration::from_secs(10);
 const SESSIONS: usize = 4096;
 /// ALPN name of HTTP/2 (RFC 9113, section 3.2).
 const HTTP2: &[u8] = b"h2";
+/// ALPN name of HTTP/1.1 (RFC 7301, section 6).
+const HTTP1: &[u8] = b"http/1.1";
 
 /// Reason why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +108,14 @@ struct Current {
     certificates: Arc<Certificates>,
 }
 
+/// Connection of a TLS listener.
+pub enum Accepted {
+    /// The handshake is done.
+    Tls(Box<dyn Io>, TlsInfo),
+    /// The client sends plain HTTP.
+    Plain(Box<dyn Io>),
+}
+
 /// Handshake result.
 #[derive(Clone, Debug)]
 pub struct TlsInfo {
@@ -133,14 +144,18 @@ impl Tls {
         &self.settings
     }
 
-    /// Does the handshake on a new connection.
+    /// Does the handshake on a new connection, unless the client sends plain HTTP.
     ///
     /// # Errors
     /// When it fails; the client gets the alert that TLS defines, if any.
-    pub async fn accept(&self, io: Box<dyn Io>) -> io::Result<(Box<dyn Io>, TlsInfo)> {
+    pub async fn accept(&self, io: Box<dyn Io>) -> io::Result<Accepted> {
+        let start = match hello::read(io).await? {
+            Hello::Tls(start) => start,
+            Hello::Plain(io) => return Ok(Accepted::Plain(io)),
+        };
         // Cloned, so the lock is not held during the handshake, and a change does not affect it.
         let current = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
-        let stream = Box::pin(TlsAcceptor::from(Arc::clone(&current.config)).accept(io)).await?;
+        let stream = Box::pin(start.into_stream(Arc::clone(&current.config))).await?;
         let (_, session) = stream.get_ref();
         let secured = TlsInfo {
             // Host names are compared without case (RFC 9110, section 4.2.3).
@@ -148,7 +163,7 @@ impl Tls {
             certificates: Arc::clone(&current.certificates),
             http2: session.alpn_protocol() == Some(HTTP2),
         };
-        Ok((Box::new(stream), secured))
+        Ok(Accepted::Tls(Box::new(stream), secured))
     }
 
     /// Reads the files if their content differs from what is in use. Nothing changes before
@@ -222,7 +237,8 @@ impl Current {
         };
         let mut config = builder.with_cert_resolver(Arc::clone(&certificates) as _);
         // In order of preference: the first of these that a client offers is chosen.
-        config.alpn_protocols = vec![HTTP2.to_vec(), b"http/1.1".to_vec()];
+        let protocols = [settings.http2.then_some(HTTP2), Some(HTTP1)];
+        config.alpn_protocols = protocols.into_iter().flatten().map(<[u8]>::to_vec).collect();
         // Sessions and tickets begin empty with each reading. A session resumed across a change
         // would skip the verification by the new client CAs.
         config.session_storage = ServerSessionMemoryCache::new(SESSIONS);

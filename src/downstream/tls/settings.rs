@@ -33,6 +33,8 @@ pub struct TlsSettings {
     pub certificates: Vec<CertificateFiles>,
     /// Minimum TLS version; clients that offer only older versions fail the handshake.
     pub min_version: MinVersion,
+    /// True if HTTP/2 is offered.
+    pub http2: bool,
     /// CA file for client certificates: clients must present one that these signed.
     pub client_ca: Option<PathBuf>,
 }

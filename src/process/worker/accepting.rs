@@ -207,7 +207,7 @@ mod tests {
                 "{{ address: '127.0.0.1:0', tls: {{ {tls} }} }}"
             ))
             .await;
-            assert!(!said.starts_with(b"HTTP"), "{}", String::from_utf8_lossy(&said));
+            assert!(said.starts_with(b"HTTP/1.1 400"), "{}", String::from_utf8_lossy(&said));
         }
     }
 

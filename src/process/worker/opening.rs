@@ -10,7 +10,7 @@ use crate::{
         drain::Idle,
         listener::ListenerPolicy,
         proxy_protocol::{self, ProxiedPeer},
-        tls::{self, Tls},
+        tls::{self, Accepted, Tls},
     },
     proxy::peer::Transport,
     runtime::io::Io,
@@ -129,7 +129,8 @@ impl Worker {
         // Bounded apart from `header`, whose time begins only behind the handshake.
         match self.alarm.within(tls::HANDSHAKE, tls.accept(io)).await.unwrap_or_else(|| Err(late()))
         {
-            Ok((io, secured)) => Some((io, Transport::Tls(secured))),
+            Ok(Accepted::Tls(io, secured)) => Some((io, Transport::Tls(secured))),
+            Ok(Accepted::Plain(io)) => Some((io, Transport::PlainToTls)),
             Err(error) => {
                 if let Some(left_out) =
                     self.handshakes_failed.look(self.serving().proxy.clock.now())

@@ -17,7 +17,11 @@ use crate::{
         request_body::IncomingBody,
         request_channel::RequestChannel,
     },
-    http::{error::Error, message::RequestParts},
+    http::{
+        error::{Error, Kind},
+        framing::{Flaw, field_list::Unfit},
+        message::RequestParts,
+    },
     process::panic_guard::guarded,
     proxy::{
         peer::{Peer, Transport},
@@ -47,6 +51,9 @@ impl Worker {
             let http2 = match &transport {
                 // ALPN has decided. A preface on a TLS connection without it is not HTTP/2.
                 Transport::Tls(secured) => secured.http2,
+                // Whatever it sends is refused, so that it need not be known.
+                Transport::PlainToTls => false,
+                Transport::Plain { .. } if !door.http2 => false,
                 Transport::Plain { .. } => match self.hear(&conn).await {
                     ClientProtocol::Http1 => false,
                     ClientProtocol::Http2 => true,
@@ -79,14 +86,17 @@ impl Worker {
     ) {
         let channel = RequestChannel::connection(conn);
         let channel = &channel;
+        let refused =
+            matches!(peer.transport, Transport::PlainToTls).then_some(Flaw::PLAIN_TO_TLS);
         let service = |head: Box<RequestParts>, body: IncomingBody| {
             let serving = self.serving();
             // Its next response is the last, so a new process gets the client's next connection.
             if self.leaving.get() {
                 channel.state.drain();
             }
+            let unfit = refused.map(|flaw| Unfit { flaw, target: None });
             async move {
-                let work = pin!(serving.proxy.serve(channel, peer, head, body, None));
+                let work = pin!(serving.proxy.serve(channel, peer, head, body, unfit));
                 guarded(channel, work).await
             }
         };
@@ -95,6 +105,9 @@ impl Worker {
         let granted = ConnectionSettings { limits: self.serving().limits, max_requests, closing };
         let head = UnfinishedHead::new(self, conn, peer.address, Version::HTTP_11);
         let blame = |error: &Error| {
+            // A head that cannot be read was sent to the wrong port too, which explains more.
+            let other = refused.filter(|_| error.kind() == Kind::HttpRequestError).map(Error::from);
+            let error = other.as_ref().unwrap_or(error);
             let response = reply::raw_response(error);
             // A connection that was cut gets no response.
             head.fail(error, if conn.state().is_cut() { 0 } else { response.body_length });
