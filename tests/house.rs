@@ -359,7 +359,7 @@ fn nothing_is_left_over_or_unsafe() {
     let mut found = Vec::new();
     for (name, text) in all_sources() {
         let is_allowed = |word: &str| {
-            name == "src/runtime/sys.rs" && word == "unsafe " && text.matches(word).count() == 2
+            name == "src/runtime/sys.rs" && word == "unsafe " && text.matches(word).count() == 3
         };
         let here = banned.iter().filter(|word| text.contains(**word) && !is_allowed(word));
         found.extend(here.map(|word| format!("{name}: {word}")));

@@ -13,6 +13,7 @@ use crate::{
         resolve::address::{self, AddressError},
     },
     demo::{self, Sample},
+    downstream::listen_address::ListenAddress,
     process::App,
 };
 
@@ -90,7 +91,7 @@ fn serve_sample(address: SocketAddr) -> Outcome {
 }
 
 fn first_address(app: &App) -> Option<SocketAddr> {
-    app.addresses().ok()?.first().copied()
+    app.addresses().ok()?.iter().find_map(ListenAddress::tcp)
 }
 
 /// Listens on 127.0.0.2 and following too, with the port of 127.0.0.1, if this machine has them and

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     config::{self, Config},
+    downstream::settings::ListenerSettings,
     process::control::{self, ControlError},
     runtime::hint::hinted,
 };
@@ -61,8 +62,8 @@ impl Healthcheck {
         };
         let Some((listener, question)) = probe_target(&loaded.config) else {
             let message = format!(
-                "no running weir that serves `{}` accepts this command, and every listener speaks \
-                TLS or wants a PROXY header",
+                "no running weir that serves `{}` accepts this command, and no listener takes plain \
+                requests over TCP",
                 self.which.path().display()
             );
             let hint = "set `admin.address`, like `127.0.0.1:9900`";
@@ -82,12 +83,14 @@ impl Healthcheck {
 fn probe_target(config: &Config) -> Option<(SocketAddr, &'static str)> {
     let open = || {
         // This probe speaks neither TLS nor the PROXY protocol.
-        config.listeners.iter().find(|listener| listener.tls.is_none() && !listener.proxy_protocol)
+        let plain =
+            |listener: &&ListenerSettings| listener.tls.is_none() && !listener.proxy_protocol;
+        config.listeners.iter().filter(plain).find_map(|listener| listener.address.tcp())
     };
     // The admin listener knows about a drain, in which a listener may still accept.
     match config.admin {
         Some(admin) => Some((admin, "GET /health/ready")),
-        None => open().map(|listener| (reachable(listener.address), "OPTIONS *")),
+        None => open().map(|address| (reachable(address), "OPTIONS *")),
     }
 }
 

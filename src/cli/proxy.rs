@@ -86,7 +86,7 @@ mod tests {
             config.routes[0].limits[0].settings,
             RuleSettings { max_wait, ..RuleSettings::burst(20).delay(8) }
         );
-        assert_eq!(config.listeners[0].address.port(), 8080);
+        assert_eq!(config.listeners[0].address.tcp().map(|address| address.port()), Some(8080));
         assert_eq!(config.upstreams[0].endpoints[0].to_string(), "auth:8000");
     }
 }

@@ -15,11 +15,14 @@ use super::{
     schema::{self, RouteSpec},
     small_file::{self, SmallFileError},
 };
+use crate::downstream::listen_socket::UNIX_PEER;
 
 /// Limit on the networks of one file: each is compared with the address of every request.
 pub const MAX_NETWORKS: usize = 4_096;
 /// Leading bits of an IPv4 address mapped into IPv6.
 const MAPPED: u8 = 96;
+/// Entry for every peer on a Unix socket, as in nginx.
+const UNIX: &str = "unix:";
 /// Prefix of an entry that names a file.
 const FILE: &str = "@file:";
 
@@ -179,6 +182,9 @@ pub fn all(entries: &[NetworkEntry]) -> Result<Vec<IpNet>, NetworksError> {
 /// looked up.
 #[must_use]
 pub fn network(text: &str) -> Option<IpNet> {
+    if text == UNIX {
+        return Some(UNIX_PEER.ip().into());
+    }
     let network: IpNet =
         // An address alone is a network of one.
         text.parse::<IpAddr>().map(IpNet::from).ok().or_else(|| text.parse().ok())?;

@@ -1,5 +1,5 @@
-//! Listening sockets: one for each worker on the same address; the kernel distributes connections
-//! over them.
+//! Listening sockets: of TCP one for each worker on the same address, over which the kernel
+//! distributes connections; of a Unix socket and of an inherited one the same for all workers.
 //!
 //! Guarantees: an address in use by another process is an error, even if that process would share
 //! it. When descriptors run out, clients are closed immediately and no loop spins. Connections that
@@ -23,13 +23,11 @@ use std::{
 
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    time::Instant,
-};
+use tokio::time::Instant;
 
 use super::{
     connection_limits::ConnectionLimits,
+    listen_socket::{Acceptor, Connected},
     settings::{ClientProtocols, ListenerSettings},
     tls::Tls,
 };
@@ -82,7 +80,7 @@ impl ListenerPolicy {
 }
 
 /// Connections that the kernel keeps until they are accepted.
-const BACKLOG: i32 = 4096;
+pub const BACKLOG: i32 = 4096;
 /// Least TCP user time-out: time that sent data may be unacknowledged.
 const ACKNOWLEDGED: Duration = Duration::from_secs(30);
 /// Connections accepted in one turn, before open connections get theirs.
@@ -182,9 +180,9 @@ pub enum AfterStop {
 
 /// Accepts connections until `stop`, and then those that were waiting already.
 pub async fn accept(
-    listener: TcpListener,
+    listener: Acceptor,
     stop: impl Future<Output = AfterStop>,
-    mut take: impl FnMut(TcpStream, SocketAddr),
+    mut take: impl FnMut(Connected),
 ) {
     let (mut pause, mut spare, said, begun) =
         (FIRST_PAUSE, SpareDescriptor::default(), LogThrottle::default(), Instant::now());
@@ -198,9 +196,9 @@ pub async fn accept(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
+            Ok(connected) => {
                 pause = FIRST_PAUSE;
-                take(stream, peer);
+                take(connected);
                 count = count.wrapping_add(1);
                 // A burst of connections would otherwise keep the event loop from those that
                 // are open.
@@ -236,16 +234,18 @@ fn log_lost_connection(error: &io::Error) {
 
 /// Takes the clients that have connected and sent nothing, which the kernel still keeps: it would
 /// reset them when the listener closes.
-async fn take_silent(listener: &TcpListener, take: &mut impl FnMut(TcpStream, SocketAddr)) {
-    let Ok(address) = listener.local_addr() else { return };
+async fn take_silent(listener: &Acceptor, take: &mut impl FnMut(Connected)) {
+    // A Unix socket passes on every client immediately.
+    let Acceptor::Tcp(tcp) = listener else { return };
+    let Ok(address) = tcp.local_addr() else { return };
     // From now on the kernel passes on each of them with the next segment it sends.
-    if defer_accept(listener, 0).is_err() {
+    if defer_accept(tcp, 0).is_err() {
         return;
     }
     let end = Instant::now() + SILENT;
     while Instant::now() < end && keeps_clients(address).await {
-        while let Some((stream, peer)) = waiting(listener).await {
-            take(stream, peer);
+        while let Some(connected) = waiting(listener).await {
+            take(connected);
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -274,19 +274,12 @@ fn is_awaited(list: &str, port: u16) -> bool {
     })
 }
 
-/// Takes the connections in the backlog. The kernel itself is asked, as the runtime does not know
-/// what arrived since its last poll.
-fn take_waiting(
-    listener: TcpListener,
-    mut take: impl FnMut(TcpStream, SocketAddr),
-) -> io::Result<()> {
+/// Takes the connections in the backlog.
+fn take_waiting(listener: Acceptor, mut take: impl FnMut(Connected)) -> io::Result<()> {
     let listener = listener.into_std()?;
     loop {
-        match listener.accept() {
-            Ok((stream, peer)) => {
-                stream.set_nonblocking(true)?;
-                take(TcpStream::from_std(stream)?, peer);
-            }
+        match listener.accept_now() {
+            Ok(connected) => take(connected),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => return Err(error),
@@ -305,7 +298,7 @@ impl SpareDescriptor {
 
     /// Refuses one connection if descriptors have run out and the spare one is there. Without a
     /// waiting connection the next accept waits.
-    async fn refuse_one(&mut self, listener: &TcpListener, error: &io::Error) -> bool {
+    async fn refuse_one(&mut self, listener: &Acceptor, error: &io::Error) -> bool {
         let out_of_descriptors =
             // Closing a descriptor helps only against these two errors.
             [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
@@ -321,7 +314,7 @@ impl SpareDescriptor {
 }
 
 /// Returns a connection that waits to be accepted, if there is one.
-async fn waiting(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+async fn waiting(listener: &Acceptor) -> Option<Connected> {
     poll_fn(|context| match listener.poll_accept(context) {
         Poll::Ready(accepted) => Poll::Ready(accepted.ok()),
         Poll::Pending => Poll::Ready(None),
@@ -336,7 +329,7 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::downstream::listener::*;
+    use crate::downstream::{listen_socket::ListenSocket, listener::*};
 
     #[test]
     fn handshake_on_a_port_is_found_in_the_list_of_the_kernel() {
@@ -353,13 +346,13 @@ mod tests {
         let listener =
             bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1).expect("a free port").remove(0);
         let address = listener.local_addr().expect("an address");
-        let listener = TcpListener::from_std(listener).expect("a listener");
+        let listener = ListenSocket::from(listener).register().expect("a listener");
         // Not through the runtime, which therefore does not know of them.
         let clients = [(); 3].map(|()| std::net::TcpStream::connect(address).expect("a listener"));
         let mut taken = Vec::new();
         let stop = std::future::ready(AfterStop::Closed);
-        accept(listener, stop, |stream, peer| taken.push((stream, peer))).await;
-        let peers: Vec<_> = taken.iter().map(|(_, peer)| *peer).collect();
+        accept(listener, stop, |connected| taken.push(connected)).await;
+        let peers: Vec<_> = taken.iter().map(|connected: &Connected| connected.peer).collect();
         assert_eq!(peers, clients.map(|client| client.local_addr().expect("an address")));
     }
 

@@ -8,6 +8,8 @@ pub mod drain;
 pub mod fair_queue;
 pub mod http1;
 pub mod http2;
+pub mod listen_address;
+pub mod listen_socket;
 pub mod listener;
 pub mod paced_body;
 pub mod proxy_protocol;

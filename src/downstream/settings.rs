@@ -8,14 +8,16 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::tls::settings::TlsSettings;
+use super::{listen_address::ListenAddress, tls::settings::TlsSettings};
 pub use crate::http::framing::HeaderLimits;
 
 /// Address to listen on, with its settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerSettings {
     /// Address of the socket.
-    pub address: SocketAddr,
+    pub address: ListenAddress,
+    /// Permissions of the file of a Unix socket.
+    pub file: SocketFileSettings,
     /// True to listen on the same port of all IPv6 addresses too, if the machine has IPv6: the
     /// address was written as a port alone.
     pub also_ipv6: bool,
@@ -37,9 +39,39 @@ pub struct ListenerSettings {
 
 impl ListenerSettings {
     /// All addresses it listens on; the second is skipped if there is no IPv6.
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + use<> {
-        let every_ipv6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, self.address.port()));
-        [Some(self.address), self.also_ipv6.then_some(every_ipv6)].into_iter().flatten()
+    pub fn addresses(&self) -> impl Iterator<Item = ListenAddress> + use<> {
+        let every_ipv6 = |of: SocketAddr| SocketAddr::from((Ipv6Addr::UNSPECIFIED, of.port()));
+        let second = self.address.tcp().filter(|_| self.also_ipv6).map(every_ipv6);
+        [Some(self.address.clone()), second.map(ListenAddress::Tcp)].into_iter().flatten()
+    }
+}
+
+/// Permissions of the file of a Unix socket: who may write to it may connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketFileSettings {
+    /// Mode of the file.
+    pub mode: u32,
+    /// Owner, if it is not the user of the process.
+    pub owner: FileOwner,
+}
+
+/// Owner of a file; what is `None` stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileOwner {
+    /// Number of the user.
+    pub user: Option<u32>,
+    /// Number of the group.
+    pub group: Option<u32>,
+}
+
+impl SocketFileSettings {
+    /// Mode of a file for its owner alone.
+    pub const PRIVATE: u32 = 0o600;
+}
+
+impl Default for SocketFileSettings {
+    fn default() -> Self {
+        Self { mode: Self::PRIVATE, owner: FileOwner::default() }
     }
 }
 

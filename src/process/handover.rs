@@ -30,7 +30,6 @@ use std::{
     fs::File,
     io::{self, IoSlice, IoSliceMut, Read, Seek, Write},
     mem::MaybeUninit,
-    net::{SocketAddr, TcpListener},
     os::{
         fd::{AsFd, OwnedFd},
         unix::{
@@ -40,6 +39,7 @@ use std::{
     },
     path::PathBuf,
     process::{Child, Command},
+    sync::Arc,
     time::Duration,
 };
 
@@ -56,15 +56,18 @@ use rustix::{
 use tokio::task::JoinHandle;
 
 use super::{
+    inherited_sockets::InheritedSockets,
     start_error::HandoverError,
     state::{SavedState, StateError},
     worker::shared::Listening,
 };
+use crate::downstream::{listen_address::ListenAddress, listen_socket::ListenSocket};
 
 /// Time-out of either side for the other.
 const SIDE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest message: a word and an address.
-const MESSAGE: usize = 128;
+/// Longest message: a word and an address, with a path of at most 107 bytes (`unix(7)`) or a name
+/// of at most 255 (`sd_listen_fds(3)`).
+const MESSAGE: usize = 512;
 
 /// New process that is ready to take over.
 #[derive(Debug)]
@@ -77,7 +80,7 @@ pub struct Successor {
 #[derive(Debug)]
 pub struct Predecessor {
     channel: Channel,
-    sockets: Vec<(SocketAddr, TcpListener)>,
+    sockets: Vec<(ListenAddress, ListenSocket)>,
     control: Option<UnixListener>,
 }
 
@@ -86,6 +89,8 @@ pub struct Predecessor {
 pub struct HandedOver {
     /// The listening sockets.
     pub sockets: Vec<Listening>,
+    /// Sockets that the service manager opened, also those without a listener.
+    pub inherited: Arc<InheritedSockets>,
     /// Control socket.
     pub control: Option<UnixListener>,
 }
@@ -170,10 +175,17 @@ impl Successor {
         self.child.id()
     }
 
-    fn offer(&self, HandedOver { sockets, control }: &HandedOver) -> io::Result<()> {
+    fn offer(&self, HandedOver { sockets, inherited, control }: &HandedOver) -> io::Result<()> {
         // Sockets first, `all` last: the new process opens what is missing only after the
         // whole list.
         for Listening { address, socket } in sockets {
+            // Inherited ones follow, whether a listener uses them or not.
+            if address.inherited().is_none() {
+                self.channel.send(&format!("listen {address}"), Some(socket))?;
+            }
+        }
+        for (name, socket) in inherited.all() {
+            let address = ListenAddress::Inherited(Arc::clone(name));
             self.channel.send(&format!("listen {address}"), Some(socket))?;
         }
         if let Some(control) = control {
@@ -229,7 +241,8 @@ impl Predecessor {
                 let (words, attached) = channel.receive()?;
                 match (words.split_once(' '), attached) {
                     (Some(("listen", address)), Some(socket)) => {
-                        sockets.push((address.parse().map_err(io::Error::other)?, socket.into()));
+                        let address = address.parse().map_err(io::Error::other)?;
+                        sockets.push((address, ListenSocket::of(socket)?));
                     }
                     (None, Some(socket)) if words == "control" => control = Some(socket.into()),
                     (None, None) if words == "all" => {
@@ -248,12 +261,25 @@ impl Predecessor {
     }
 
     /// Takes the sockets of an address, one per worker of the old process.
-    pub fn take(&mut self, address: SocketAddr) -> Vec<TcpListener> {
+    pub fn take(&mut self, address: &ListenAddress) -> Vec<ListenSocket> {
         let (taken, left) =
-            std::mem::take(&mut self.sockets).into_iter().partition(|(known, _)| *known == address);
+            std::mem::take(&mut self.sockets).into_iter().partition(|(known, _)| known == address);
         self.sockets = left;
-        let taken: Vec<(SocketAddr, TcpListener)> = taken;
+        let taken: Vec<(ListenAddress, ListenSocket)> = taken;
         taken.into_iter().map(|(_, socket)| socket).collect()
+    }
+
+    /// Takes the sockets that the service manager opened for the first process.
+    pub fn take_inherited(&mut self) -> InheritedSockets {
+        let (mut taken, mut left) = (Vec::new(), Vec::new());
+        for (address, socket) in std::mem::take(&mut self.sockets) {
+            match address {
+                ListenAddress::Inherited(name) => taken.push((name, socket)),
+                address => left.push((address, socket)),
+            }
+        }
+        self.sockets = left;
+        InheritedSockets::handed(taken)
     }
 
     /// Takes the control socket.
@@ -355,13 +381,13 @@ mod tests {
     #[test]
     fn handover_socket_crosses_and_still_listens() {
         let (one, other) = pair();
-        let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = socket.local_addr().expect("an address");
         one.send("listen 127.0.0.1:0", Some(&socket)).expect("a channel");
         drop(socket);
         let (words, attached) = other.receive().expect("a message");
         assert_eq!(words, "listen 127.0.0.1:0");
-        let socket = TcpListener::from(attached.expect("a socket"));
+        let socket = std::net::TcpListener::from(attached.expect("a socket"));
         let client = std::net::TcpStream::connect(address).expect("somebody listens");
         let (_, peer) = socket.accept().expect("a connection");
         assert_eq!(peer, client.local_addr().expect("an address"));

@@ -5,18 +5,19 @@
 //! changes nothing: new limits and certificates of policies in use wait for
 //! [`ListenerUpdate::apply`].
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use super::{fd_limit, start_error::StartError};
 use crate::downstream::{
     connection_limits::ConnectionLimits,
+    listen_address::ListenAddress,
     listener::ListenerPolicy,
     settings::ListenerSettings,
     tls::{RenewedCertificates, Tls},
 };
 
 /// Policies of a configuration; connections to an address without one are closed.
-pub type ListenerMap = HashMap<SocketAddr, Arc<ListenerPolicy>>;
+pub type ListenerMap = HashMap<ListenAddress, Arc<ListenerPolicy>>;
 
 /// Policies of a new configuration, and the changes to those in use.
 #[derive(Debug)]
@@ -67,7 +68,7 @@ pub fn fit(
             Some(same) => {
                 let renewed = same.tls.as_ref().map_or(Ok(None), Tls::reread);
                 let renewed = renewed.map_err(|source| StartError::Tls {
-                    address: settings.address,
+                    address: settings.address.clone(),
                     source: source.into(),
                 })?;
                 renewals.extend(renewed.map(|renewed| (Arc::clone(same), renewed)));
@@ -76,7 +77,7 @@ pub fn fit(
             None => {
                 let tls = settings.tls.clone().map(Tls::load).transpose();
                 let tls = tls.map_err(|source| StartError::Tls {
-                    address: settings.address,
+                    address: settings.address.clone(),
                     source: source.into(),
                 })?;
                 Arc::new(ListenerPolicy::new(settings, tls, Arc::clone(&occupancy)))
@@ -111,6 +112,6 @@ pub fn look(doors: &ListenerMap) {
 
 /// Addresses that listeners listen on.
 #[must_use]
-pub fn addresses(listeners: &[ListenerSettings]) -> Vec<SocketAddr> {
+pub fn addresses(listeners: &[ListenerSettings]) -> Vec<ListenAddress> {
     listeners.iter().flat_map(ListenerSettings::addresses).collect()
 }

@@ -8,16 +8,22 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     handover::Predecessor,
+    inherited_sockets::InheritedSockets,
     listeners::addresses,
     reload::open_log,
     running::{Running, Startup},
     service_manager::ServiceManager,
+    socket_file::SocketFile,
+    sockets::Opening,
     worker::shared::{Listening, Shared},
     workers::Workers,
 };
 use crate::{
     config::Config,
-    downstream::drain::{Drain, DrainOrder},
+    downstream::{
+        drain::{Drain, DrainOrder},
+        listen_address::ListenAddress,
+    },
     limit::Queue,
     log::{
         gateway::Gateway,
@@ -33,6 +39,7 @@ pub mod control;
 pub mod fd_limit;
 mod file_watch;
 pub mod handover;
+pub mod inherited_sockets;
 pub mod listeners;
 pub mod panic_guard;
 mod pending_work;
@@ -40,6 +47,7 @@ pub mod reload;
 mod reload_report;
 mod running;
 mod service_manager;
+mod socket_file;
 mod sockets;
 pub mod start_error;
 pub mod state;
@@ -55,6 +63,8 @@ pub struct App {
     shared: Shared,
     order: DrainOrder,
     sockets: Vec<Vec<Listening>>,
+    /// Files of the Unix sockets.
+    files: Vec<SocketFile>,
     /// Socket of the admin listener.
     admin: Option<Listening>,
     /// Control socket for commands with the same configuration file.
@@ -72,28 +82,36 @@ impl App {
     pub fn bind(config: Config, mut predecessor: Option<Predecessor>) -> Result<Self, StartError> {
         // Certificates before sockets: a wrong file is reported without a port being opened.
         let doors = listeners::fit(&listeners::ListenerMap::new(), &config.listeners)?.apply();
-        let mut sockets = sockets::none_for(config.workers);
+        let inherited = match &mut predecessor {
+            Some(predecessor) => predecessor.take_inherited(),
+            None => InheritedSockets::of_environment(),
+        };
+        let inherited = Arc::new(inherited);
+        let mut opening = Opening {
+            listeners: &config.listeners,
+            inherited: &inherited,
+            workers: sockets::none_for(config.workers),
+            files: Vec::new(),
+        };
         for address in addresses(&config.listeners) {
-            let handed = predecessor
-                .as_mut()
-                .map(|predecessor| predecessor.take(address))
-                .unwrap_or_default();
-            sockets::listen_for(&config.listeners, &mut sockets, address, handed)?;
+            let handed = predecessor.as_mut().map(|predecessor| predecessor.take(&address));
+            opening.listen(address, handed.unwrap_or_default())?;
         }
+        let Opening { workers: sockets, files, .. } = opening;
         let mut door = sockets::none_for(1);
         if let Some(address) = config.admin {
             let handed = predecessor
                 .as_mut()
-                .map(|predecessor| predecessor.take(address))
+                .map(|predecessor| predecessor.take(&address.into()))
                 .unwrap_or_default();
-            sockets::listen(&mut door, address, handed)?;
+            sockets::listen(&mut door, address, sockets::tcp_only(handed))?;
         }
         let admin = door.pop().and_then(|mut door| door.pop());
         state_writer::try_out(&config.state, predecessor.is_some());
         let (lines, writer) = open_log(&config)?;
         let (order, drain) = DrainOrder::new();
-        let shared = share(config, doors, lines, drain)?;
-        Ok(Self { shared, order, sockets, admin, control: None, writer, predecessor })
+        let shared = Shared { inherited, ..share(config, doors, lines, drain)? };
+        Ok(Self { shared, order, sockets, files, admin, control: None, writer, predecessor })
     }
 
     /// Opens the control socket of the configuration `file`, or takes that of a predecessor.
@@ -123,10 +141,10 @@ impl App {
             .and_then(|first| self.shared.doors.get(&first.address));
         let Some(first) = first.map(Arc::clone) else {
             let source = io::Error::other("there is no first listener");
-            return Err(StartError::Bind { address, source });
+            return Err(StartError::Bind { address: address.into(), source });
         };
         sockets::listen(&mut self.sockets, address, Vec::new())?;
-        Arc::make_mut(&mut self.shared.doors).insert(address, first);
+        Arc::make_mut(&mut self.shared.doors).insert(address.into(), first);
         Ok(())
     }
 
@@ -134,13 +152,8 @@ impl App {
     ///
     /// # Errors
     /// When the kernel does not tell.
-    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        self.sockets
-            .first()
-            .into_iter()
-            .flatten()
-            .map(|listening| listening.socket.local_addr())
-            .collect()
+    pub fn addresses(&self) -> io::Result<Vec<ListenAddress>> {
+        self.sockets.first().into_iter().flatten().map(Listening::local_address).collect()
     }
 
     /// Serves until `orders` has a stop. Without a `source` there is nothing to reload.
@@ -149,11 +162,14 @@ impl App {
     /// When a worker cannot be started or fails.
     pub fn run(self, orders: Control, source: Option<ConfigSource>) -> Result<Ended, StartError> {
         let addresses = self.addresses().map_err(StartError::Thread)?;
-        let Self { mut shared, order, sockets, admin, control, writer, predecessor } = self;
+        let Self { mut shared, order, sockets, mut files, admin, control, writer, predecessor } =
+            self;
         if let Some(predecessor) = predecessor {
             // When the state arrives the old process has stopped accepting: now this one has to
             // serve.
             shared.zones = state_writer::revive(predecessor.state()?, &shared.config, shared.clock);
+            files.iter_mut().for_each(SocketFile::own);
+            sockets::grant(&files, &[], &shared.config.listeners);
             tracing::info!(pid = std::process::id(), "took over");
         }
         // Duplicates are made before the workers own the sockets.
@@ -169,8 +185,18 @@ impl App {
             .enable_all()
             .build()
             .map_err(StartError::Thread)?;
-        let running =
-            Running::new(Startup { shared, order, crew, held, control, writer, source, manager });
+        let startup = Startup {
+            shared,
+            order,
+            crew,
+            held,
+            socket_files: files,
+            control,
+            writer,
+            source,
+            manager,
+        };
+        let running = Running::new(startup);
         let (ended, crew, writers) =
             LocalSet::new().block_on(&runtime, running.until_ended(orders, admin));
         // A thread that still waits for a file, a name or a new process is not waited for.
@@ -194,11 +220,12 @@ fn share(
         queue: Queue::with_room(config.queue_max, config.zones.len()),
         upstreams: reload::groups(&[], &config.upstreams)?,
         doors,
+        inherited: Arc::default(),
         config: Arc::new(config),
         clock,
         lines,
         timing: Timing::Precise,
-        connector: connect::tcp(),
+        connector: connect::sockets(),
         gateway: Gateway::of_this_network(),
         drain,
         abandon: CancellationToken::new(),

@@ -5,17 +5,19 @@
 //! rate, burst or capacity changed keeps its debts as time. One that counts by another key starts
 //! empty. An upstream whose settings stay keeps its addresses and its connections.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     listeners::{self, ListenerUpdate, addresses},
-    sockets,
+    socket_file::SocketFile,
+    sockets::{self, Opening},
     start_error::StartError,
     state_writer,
     worker::shared::{Listening, Shared},
 };
 use crate::{
     config::{Config, Problems},
+    downstream::listen_address::ListenAddress,
     limit::{ConcurrencySettings, ConcurrencyZone, Millis, Succession, Zone, ZoneSettings},
     log::writer::{self, Writer},
     runtime::{
@@ -41,7 +43,9 @@ pub struct ReloadPlan {
     /// New sockets of each worker.
     pub opened: Vec<Vec<Listening>>,
     /// Addresses to close.
-    pub closed: Vec<SocketAddr>,
+    pub closed: Vec<ListenAddress>,
+    /// Files of the Unix sockets in `opened`: without a commit they are removed again.
+    pub files: Vec<SocketFile>,
     /// Duplicates of the sockets in `opened`, for a hand-over.
     pub held: Vec<Listening>,
     /// Thread of the access log, if the log was opened again.
@@ -78,10 +82,16 @@ pub fn prepare(
     // Compared as sets of addresses, so a reordered list opens and closes nothing.
     let (new, closed) = moves(&addresses(&before.config.listeners), &addresses(&config.listeners));
     let fitted = listeners::fit(&before.doors, &config.listeners)?;
-    let mut opened = sockets::none_for(workers);
+    let mut opening = Opening {
+        listeners: &config.listeners,
+        inherited: &before.inherited,
+        workers: sockets::none_for(workers),
+        files: Vec::new(),
+    };
     for address in new {
-        sockets::listen_for(&config.listeners, &mut opened, address, Vec::new())?;
+        opening.listen(address, Vec::new())?;
     }
+    let Opening { workers: opened, files, .. } = opening;
     let held = sockets::again(&opened).map_err(StartError::Thread)?;
     sockets::tune(&held, &fitted.doors, config.timeouts.write)?;
     let upstreams = groups(&before.upstreams, &config.upstreams)?;
@@ -98,7 +108,7 @@ pub fn prepare(
     let concurrency = concurrency(&before.concurrency, &config.concurrency);
     let (doors, config) = (Arc::clone(&fitted.doors), Arc::new(config));
     let shared = Shared { zones, concurrency, doors, upstreams, lines, config, ..before.clone() };
-    Ok(ReloadPlan { shared, opened, closed, held, writer, fitted, successions, emptied })
+    Ok(ReloadPlan { shared, opened, closed, files, held, writer, fitted, successions, emptied })
 }
 
 /// Opens the logs of a configuration.
@@ -235,9 +245,12 @@ pub fn groups(
 
 /// Addresses that are new, and addresses that are gone.
 #[must_use]
-pub fn moves(before: &[SocketAddr], after: &[SocketAddr]) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
-    let missing = |from: &[SocketAddr], all: &[SocketAddr]| {
-        all.iter().copied().filter(|address| !from.contains(address)).collect::<Vec<_>>()
+pub fn moves(
+    before: &[ListenAddress],
+    after: &[ListenAddress],
+) -> (Vec<ListenAddress>, Vec<ListenAddress>) {
+    let missing = |from: &[ListenAddress], all: &[ListenAddress]| {
+        all.iter().filter(|address| !from.contains(address)).cloned().collect::<Vec<_>>()
     };
     (missing(before, after), missing(after, before))
 }
@@ -306,7 +319,7 @@ mod tests {
 
     #[test]
     fn addresses_come_and_go() {
-        let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let address = |port| ListenAddress::Tcp(([127, 0, 0, 1], port).into());
         assert_eq!(
             moves(&[address(1), address(2)], &[address(2), address(3)]),
             (vec![address(3)], vec![address(1)])

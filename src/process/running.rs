@@ -18,6 +18,7 @@ use super::{
     reload::{self, AccessLogChange, Effect, ReloadError, ReloadPlan},
     reload_report::{Reason, admin_handlers, log_outcome, reloaded},
     service_manager::ServiceManager,
+    socket_file::SocketFile,
     sockets,
     start_error::HandoverError,
     state_writer::{self, StateWriter},
@@ -54,6 +55,8 @@ pub struct Startup {
     pub crew: Workers,
     /// Duplicates of their sockets and of that of the admin listener.
     pub held: Vec<Listening>,
+    /// Files of the Unix sockets.
+    pub socket_files: Vec<SocketFile>,
     /// Control socket.
     pub control: Option<UnixListener>,
     /// Thread of the access log.
@@ -71,6 +74,8 @@ pub struct Running {
     crew: Workers,
     /// Sockets for a hand-over: a socket that the workers have closed must not stay open here.
     held: Vec<Listening>,
+    /// Files of the Unix sockets, which end with them.
+    socket_files: Vec<SocketFile>,
     /// Control socket for a hand-over.
     control: Option<UnixListener>,
     writers: Vec<Writer>,
@@ -95,13 +100,15 @@ enum Told {
 impl Running {
     /// Creates the loop for a proxy whose workers have started.
     pub fn new(startup: Startup) -> Self {
-        let Startup { shared, order, crew, held, control, writer, source, manager } = startup;
+        let Startup { shared, order, crew, held, socket_files, control, writer, source, manager } =
+            startup;
         let tending = BackgroundTasks::new(shared.connector.clone(), dns::system());
         Self {
             shared,
             order,
             crew,
             held,
+            socket_files,
             control,
             writers: writer.into_iter().collect(),
             source,
@@ -140,7 +147,9 @@ impl Running {
         // they would wait for a process that accepts no more.
         self.held.clear();
         self.control = None;
+        let files = std::mem::take(&mut self.socket_files);
         if told == Told::HandedOver {
+            files.into_iter().for_each(SocketFile::leave);
             // The sockets belong to another process now.
             doors.iter().for_each(JoinHandle::abort);
         }
@@ -168,7 +177,9 @@ impl Running {
         admin: Option<Listening>,
         give: &mpsc::Sender<ControlMessage>,
     ) -> Vec<JoinHandle<()>> {
-        let port = admin.map(|admin| TcpListener::from_std(admin.socket).map(AdminSocket::Port));
+        let admin = admin.map(|admin| sockets::tcp_only(vec![admin.socket]));
+        let port = admin.and_then(|mut admin| admin.pop());
+        let port = port.map(|port| TcpListener::from_std(port).map(AdminSocket::Port));
         let socket = || -> Option<io::Result<AdminSocket>> {
             let again = self.control.as_ref()?.try_clone();
             let listener = again.and_then(tokio::net::UnixListener::from_std);
@@ -329,6 +340,7 @@ impl Running {
             let sockets = self.held.iter().map(Listening::again).collect::<io::Result<_>>()?;
             Ok(HandedOver {
                 sockets,
+                inherited: Arc::clone(&self.shared.inherited),
                 control: self.control.as_ref().map(UnixListener::try_clone).transpose()?,
             })
         };
@@ -391,7 +403,7 @@ impl Running {
 
     /// Replaces the state that all workers share by that of the plan. Cannot fail.
     fn commit(&mut self, plan: ReloadPlan) {
-        let ReloadPlan { shared, closed, held, writer, fitted, emptied, .. } = plan;
+        let ReloadPlan { shared, closed, files, held, writer, fitted, emptied, .. } = plan;
         fitted.apply();
         for zone in emptied {
             tracing::warn!(%zone, "zone key changed; zone starts empty");
@@ -402,6 +414,13 @@ impl Running {
             (source.set_log_level)(&shared.config.log_level);
         }
         self.held.retain(|listening| !closed.contains(&listening.address));
+        // Dropped, so removed: clients that come from now on see that it is gone.
+        let is_closed =
+            |file: &SocketFile| closed.iter().any(|address| address.path() == Some(file.path()));
+        self.socket_files.retain(|file| !is_closed(file));
+        let (before, after) = (&self.shared.config.listeners, &shared.config.listeners);
+        sockets::grant(&self.socket_files, before, after);
+        self.socket_files.extend(files);
         let write = shared.config.timeouts.write;
         if let Err(error) = sockets::tune(&self.held, &shared.doors, write) {
             tracing::error!("{error}; its connections keep the previous time-out");

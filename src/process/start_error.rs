@@ -1,10 +1,12 @@
 //! Reasons why a proxy cannot start, or cannot take over another configuration.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, sync::Arc};
 
 use super::state::StateError;
 use crate::{
-    downstream::tls::TlsError, log::writer::LogError, runtime::hint::Hinted,
+    downstream::{listen_address::ListenAddress, tls::TlsError},
+    log::writer::LogError,
+    runtime::hint::Hinted,
     upstream::tls::SecureError,
 };
 
@@ -15,7 +17,7 @@ pub enum StartError {
     #[error("cannot listen on `{address}`: {source}")]
     Bind {
         /// Address of the listener.
-        address: SocketAddr,
+        address: ListenAddress,
         /// Error of the kernel.
         source: io::Error,
     },
@@ -23,7 +25,7 @@ pub enum StartError {
     #[error("cannot speak TLS on `{address}`: {source}")]
     Tls {
         /// Address of the listener.
-        address: SocketAddr,
+        address: ListenAddress,
         /// Error of the TLS settings.
         source: Box<TlsError>,
     },
@@ -49,7 +51,15 @@ pub enum StartError {
 impl Hinted for StartError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Bind { source, .. } => taken_hint(source).map(str::to_owned),
+            Self::Bind { address: ListenAddress::Tcp(_), source } => {
+                taken_hint(source).map(str::to_owned)
+            }
+            Self::Bind { address: ListenAddress::Unix(_), source } => {
+                socket_file_hint(source).map(str::to_owned)
+            }
+            Self::Bind { address: ListenAddress::Inherited(_), source } => {
+                inherited_hint(source).map(str::to_owned)
+            }
             Self::Tls { source, .. } => source.hint(),
             Self::Upstream { source, .. } => source.hint(),
             Self::Log(error) => error.hint(),
@@ -69,6 +79,25 @@ fn taken_hint(source: &io::Error) -> Option<&'static str> {
         io::ErrorKind::AddrNotAvailable => Some("this machine has no such address"),
         _ => None,
     }
+}
+
+fn socket_file_hint(source: &io::Error) -> Option<&'static str> {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => {
+            Some("another program listens there; stop it or choose another path")
+        }
+        io::ErrorKind::AlreadyExists => Some("remove it, or choose another path"),
+        io::ErrorKind::NotFound => Some("its folder must exist"),
+        io::ErrorKind::PermissionDenied => {
+            Some("the user weir runs as must be able to write to its folder, and to change `owner`")
+        }
+        _ => None,
+    }
+}
+
+fn inherited_hint(source: &io::Error) -> Option<&'static str> {
+    let hint = "systemd passes it by a `.socket` unit with `FileDescriptorName=`, at the start";
+    (source.kind() == io::ErrorKind::NotFound).then_some(hint)
 }
 
 /// Reason why nothing was handed over; this process continues to serve.
@@ -91,7 +120,7 @@ mod tests {
 
     #[test]
     fn bind_hint_names_the_capability_for_a_low_port() {
-        let address = SocketAddr::from(([127, 0, 0, 1], 80));
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 80)).into();
         let refused = StartError::Bind { address, source: io::ErrorKind::PermissionDenied.into() };
         let hint =
             "a port below 1024 needs `CAP_NET_BIND_SERVICE`; grant it or choose a higher port";

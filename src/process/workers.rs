@@ -13,6 +13,7 @@ use super::{
         thread::run,
     },
 };
+use crate::downstream::listen_address::ListenAddress;
 
 /// Worker threads.
 pub struct Workers {
@@ -105,7 +106,7 @@ impl Workers {
         &mut self,
         shared: &Shared,
         opened: Vec<Vec<Listening>>,
-        closed: &[std::net::SocketAddr],
+        closed: &[ListenAddress],
     ) -> Result<Built, ReloadError> {
         let (built, mut outcomes) = mpsc::channel(self.size().max(1));
         let (done, all_done) = mpsc::channel(self.size().max(1));

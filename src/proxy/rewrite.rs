@@ -245,7 +245,7 @@ fn has_dot_segment(path: &str) -> bool {
 fn names_endpoint(upstream: &UpstreamSettings, authority: &str) -> bool {
     upstream.endpoints.iter().any(|endpoint| {
         let default_port = if endpoint.tls { 443 } else { 80 };
-        endpoint.to_string().eq_ignore_ascii_case(authority)
+        endpoint.authority().eq_ignore_ascii_case(authority)
             || (endpoint.port == default_port && endpoint.host.eq_ignore_ascii_case(authority))
     })
 }

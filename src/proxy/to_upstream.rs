@@ -67,7 +67,7 @@ fn default_authority(upstream: &UpstreamSettings) -> Result<HeaderValue, Error> 
         return Ok(HeaderValue::from_static(""));
     };
     let name = upstream.secure.as_ref().and_then(|secure| secure.server_name.clone());
-    HeaderValue::from_str(&name.unwrap_or_else(|| first.to_string())).map_err(|cause| {
+    HeaderValue::from_str(&name.unwrap_or_else(|| first.authority())).map_err(|cause| {
         Error::caused(
             Kind::ProxyInternalError,
             "the endpoint's host is not a valid header value",

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http::Response;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf},
+    io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf, Ready},
     net::{TcpStream, UnixStream},
     task::coop,
     time::Instant,
@@ -50,15 +50,23 @@ pub trait Io: AsyncRead + AsyncWrite + Unpin {
 
 impl Io for TcpStream {
     fn is_read_closed(&self) -> bool {
-        // Consumes nothing and registers no waker: it only looks at what the kernel has reported so
-        // far.
-        let ready =
-            pin!(self.ready(Interest::READABLE)).poll(&mut Context::from_waker(Waker::noop()));
-        matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
+        says_closed(self.ready(Interest::READABLE))
     }
 }
 
-impl Io for UnixStream {}
+impl Io for UnixStream {
+    fn is_read_closed(&self) -> bool {
+        says_closed(self.ready(Interest::READABLE))
+    }
+}
+
+/// Returns true if the kernel has reported the end of a stream. Consumes nothing and registers no
+/// waker: it only looks at what the kernel has reported so far.
+fn says_closed(ready: impl Future<Output = io::Result<Ready>>) -> bool {
+    let ready = pin!(ready).poll(&mut Context::from_waker(Waker::noop()));
+    matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
+}
+
 impl Io for DuplexStream {}
 
 impl<T: Io> Io for server::TlsStream<T> {

@@ -2,11 +2,19 @@
 //! (`tests/house.rs` counts).
 
 use std::{
+    env,
     ffi::c_int,
-    io,
-    os::fd::{AsFd, AsRawFd},
+    fs, io,
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
+    process,
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
+
+use rustix::io::{FdFlags, fcntl_setfd};
+
+/// First descriptor of a service manager's sockets (`sd_listen_fds(3)`).
+const FIRST_INHERITED: RawFd = 3;
 
 /// Delays after a configuration change at which memory is returned: once the old configuration is
 /// dropped, and again when its last connections may have ended.
@@ -33,6 +41,34 @@ pub fn defer_accept(listener: &impl AsFd, seconds: c_int) -> io::Result<()> {
         )
     };
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Takes over the descriptors that the service manager passed, at most `limit`. Each is closed in
+/// processes that this one starts. Only the first call returns any: a descriptor has one owner.
+#[must_use]
+pub fn inherited_descriptors(limit: usize) -> Vec<OwnedFd> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    let number = |name| env::var(name).ok().and_then(|text| text.parse::<usize>().ok());
+    // Variables that were meant for a parent say nothing about the descriptors of this process.
+    let is_meant = number("LISTEN_PID") == usize::try_from(process::id()).ok();
+    if !is_meant || TAKEN.swap(true, Ordering::Relaxed) {
+        return Vec::new();
+    }
+    let count = number("LISTEN_FDS").unwrap_or(0).min(limit);
+    let is_open = |number: &RawFd| fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok();
+    #[allow(unsafe_code, reason = "a descriptor that is passed by its number has no other way in")]
+    let take = |number: RawFd| {
+        // SAFETY: it is open, and no other part of the process owns it: by `LISTEN_PID` it was
+        // passed to this process, so that none of its own has its number, and it is taken once.
+        unsafe { OwnedFd::from_raw_fd(number) }
+    };
+    let taken: Vec<_> = (FIRST_INHERITED..).take(count).filter(is_open).map(take).collect();
+    // A process that takes over gets duplicates by the hand-over.
+    for owned in &taken {
+        // It fails for no descriptor that is open.
+        let _ = fcntl_setfd(owned, FdFlags::CLOEXEC);
+    }
+    taken
 }
 
 /// Returns freed memory of this thread, and of threads that ended, to the system.

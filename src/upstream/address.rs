@@ -1,23 +1,23 @@
 //! One address of an endpoint, with its health.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
-use super::{health::Health, settings::Endpoint};
+use super::{health::Health, remote::Remote, settings::Endpoint};
 
 /// Single address of an upstream.
 #[derive(Debug)]
 pub struct Address {
     endpoint: Arc<Endpoint>,
-    socket: SocketAddr,
+    remote: Remote,
     label: Arc<str>,
     health: Health,
 }
 
 impl Address {
     /// Creates an address without a history.
-    pub(super) fn new(endpoint: &Arc<Endpoint>, socket: SocketAddr) -> Arc<Self> {
-        let label = socket.to_string().into();
-        Arc::new(Self { endpoint: Arc::clone(endpoint), socket, label, health: Health::default() })
+    pub(super) fn new(endpoint: &Arc<Endpoint>, remote: Remote) -> Arc<Self> {
+        let label = remote.to_string().into();
+        Arc::new(Self { endpoint: Arc::clone(endpoint), remote, label, health: Health::default() })
     }
 
     /// Endpoint of this address.
@@ -28,8 +28,8 @@ impl Address {
 
     /// Address to connect to.
     #[must_use]
-    pub fn socket(&self) -> SocketAddr {
-        self.socket
+    pub fn remote(&self) -> &Remote {
+        &self.remote
     }
 
     /// Address as logged.

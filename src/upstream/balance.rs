@@ -3,15 +3,13 @@
 //! Guarantees: every method follows the weights. Equal addresses take turns. The hash of a client
 //! changes its address only when that address comes or goes.
 
-use std::{
-    cell::Cell,
-    hash::Hasher,
-    net::{IpAddr, SocketAddr},
-};
+use std::{cell::Cell, hash::Hasher, net::IpAddr, os::unix::ffi::OsStrExt};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
+
+use super::remote::Remote;
 
 /// Distribution of requests over the addresses of an upstream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -42,7 +40,7 @@ pub struct Share {
 impl Share {
     /// Creates the state of an address without requests.
     #[must_use]
-    pub fn new(address: SocketAddr, weight: u32) -> Self {
+    pub fn new(address: &Remote, weight: u32) -> Self {
         Self {
             id: address_hash(address),
             // With a weight of zero the loads of two addresses could not be compared.
@@ -136,10 +134,15 @@ fn client_hash(client: IpAddr) -> u64 {
 
 /// Hash of an address, the same in every process.
 #[must_use]
-pub fn address_hash(address: SocketAddr) -> u64 {
+pub fn address_hash(address: &Remote) -> u64 {
     let mut hash = SipHasher13::new();
-    write_ip(&mut hash, address.ip());
-    hash.write_u16(address.port());
+    match address {
+        Remote::Tcp(address) => {
+            write_ip(&mut hash, address.ip());
+            hash.write_u16(address.port());
+        }
+        Remote::Unix(path) => hash.write(path.as_os_str().as_bytes()),
+    }
     hash.finish()
 }
 
@@ -157,7 +160,7 @@ mod tests {
     fn shares(weights: &[u32]) -> Vec<Share> {
         let share = |(index, weight): (usize, &u32)| {
             let last = u8::try_from(index).expect("a short list");
-            Share::new(SocketAddr::from(([10, 0, 0, last], 80)), *weight)
+            Share::new(&Remote::Tcp(([10, 0, 0, last], 80).into()), *weight)
         };
         weights.iter().enumerate().map(share).collect()
     }

@@ -1,17 +1,17 @@
 //! Connecting to an endpoint, as tower services: time-outs and test pipes are layers and
 //! substitutes.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use socket2::SockRef;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tower::{
     BoxError, ServiceBuilder, ServiceExt,
     timeout::{TimeoutLayer, error::Elapsed},
     util::BoxCloneService,
 };
 
-use super::address::Address;
+use super::{address::Address, remote::Remote};
 use crate::{
     http::error::{Error, Kind},
     runtime::io::{Io, set_keepalive},
@@ -28,18 +28,42 @@ pub type Connector = BoxCloneService<Arc<Address>, BoxedIo, BoxError>;
 #[error("the endpoint did not agree on HTTP/2")]
 pub struct NoHttp2;
 
-/// Connector for TCP.
+/// Pause before the next try to connect to a Unix socket that takes no more connections now.
+const FULL_PAUSE: Duration = Duration::from_millis(5);
+
+/// Connector for sockets of TCP and of Unix.
 #[must_use]
-pub fn tcp() -> Connector {
+pub fn sockets() -> Connector {
     tower::service_fn(|address: Arc<Address>| async move {
-        let stream = TcpStream::connect(address.socket()).await?;
-        let socket = SockRef::from(&stream);
-        // A piece that waits for the acknowledgement of the one before would delay small requests.
-        socket.set_tcp_nodelay(true)?;
-        set_keepalive(&socket)?;
-        Ok(Box::new(stream) as BoxedIo)
+        match address.remote() {
+            Remote::Tcp(address) => Ok(tcp(*address).await?),
+            Remote::Unix(path) => Ok(unix(path).await?),
+        }
     })
     .boxed_clone()
+}
+
+async fn tcp(address: SocketAddr) -> io::Result<BoxedIo> {
+    let stream = TcpStream::connect(address).await?;
+    let socket = SockRef::from(&stream);
+    // A piece that waits for the acknowledgement of the one before would delay small requests.
+    socket.set_tcp_nodelay(true)?;
+    set_keepalive(&socket)?;
+    Ok(Box::new(stream))
+}
+
+async fn unix(path: &Path) -> io::Result<BoxedIo> {
+    loop {
+        match UnixStream::connect(path).await {
+            Ok(stream) => return Ok(Box::new(stream)),
+            // The kernel does not tell when there is room in the backlog (`connect(2)`), where one
+            // of TCP would wait. The connect time-out ends this.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tokio::time::sleep(FULL_PAUSE).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Adds a time-out to a connector.
@@ -99,6 +123,12 @@ fn reason(cause: &BoxError) -> (Kind, &'static str) {
         ),
         Some(io::ErrorKind::ConnectionRefused) => {
             (Kind::ConnectionRefused, "the endpoint refused the connection")
+        }
+        Some(io::ErrorKind::NotFound) => {
+            (Kind::ConnectionRefused, "there is no socket at the path of the endpoint")
+        }
+        Some(io::ErrorKind::PermissionDenied) => {
+            (Kind::ConnectionRefused, "weir may not connect to the socket of the endpoint")
         }
         Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => {
             (Kind::DestinationIpUnroutable, "no route to upstream")

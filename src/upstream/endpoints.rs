@@ -22,6 +22,7 @@ use tower::BoxError;
 use super::{
     address::Address,
     connect::Connector,
+    remote::Remote,
     settings::{Endpoint, PassiveSettings, Protocol, UpstreamSettings},
     tls::{Secure, SecureError},
 };
@@ -87,7 +88,7 @@ impl EndpointGroup {
         let (mut known, mut names) = (Known::default(), Vec::new());
         for endpoint in settings.endpoints.iter().cloned().map(Arc::new) {
             match endpoint.address() {
-                Some(socket) => known.addresses.push(Address::new(&endpoint, socket)),
+                Some(remote) => known.addresses.push(Address::new(&endpoint, remote)),
                 None => {
                     known.unheard.push(Arc::clone(&endpoint));
                     names.push(Arc::new(Name { endpoint, wanted: Notify::new() }));
@@ -259,7 +260,7 @@ impl EndpointGroup {
             let heard = known.hear(endpoint);
             let of_name = |address: &&Arc<Address>| Arc::ptr_eq(address.endpoint(), endpoint);
             let before: Vec<_> =
-                known.addresses.iter().filter(of_name).map(|address| address.socket()).collect();
+                known.addresses.iter().filter(of_name).filter_map(|it| it.remote().tcp()).collect();
             if before == sockets {
                 return heard;
             }
@@ -301,10 +302,11 @@ impl Known {
         let known =
             // The same `Address` and not an equal one: workers compare pointers to keep
             // their pools.
-            |socket: SocketAddr| before.iter().find(|address| address.socket() == socket).cloned();
-        let now = sockets
-            .iter()
-            .map(|socket| known(*socket).unwrap_or_else(|| Address::new(endpoint, *socket)));
+            |remote: &Remote| before.iter().find(|address| address.remote() == remote).cloned();
+        let now = sockets.iter().map(|socket| {
+            let remote = Remote::Tcp(*socket);
+            known(&remote).unwrap_or_else(|| Address::new(endpoint, remote))
+        });
         self.addresses = others;
         self.addresses.extend(now);
     }

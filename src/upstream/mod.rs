@@ -18,6 +18,7 @@ pub mod http2;
 pub mod http2_io;
 pub mod pool;
 pub mod probe;
+pub mod remote;
 pub mod replay;
 pub mod retry;
 pub mod retry_budget;

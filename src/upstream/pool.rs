@@ -90,7 +90,7 @@ impl<B> Pool<B> {
     #[must_use]
     pub fn new(address: Arc<Address>, settings: &UpstreamSettings, connector: Connector) -> Self {
         Self {
-            share: Share::new(address.socket(), address.endpoint().weight),
+            share: Share::new(address.remote(), address.endpoint().weight),
             address,
             connector: connect::within(settings.connect_timeout, connector),
             max_idle: Cell::new(settings.keepalive_max_idle),

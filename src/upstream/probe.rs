@@ -67,7 +67,7 @@ async fn watch(
     active: ActiveSettings,
     connector: Connector,
 ) {
-    let Some(hash) = address.upgrade().map(|address| address_hash(address.socket())) else {
+    let Some(hash) = address.upgrade().map(|address| address_hash(address.remote())) else {
         return;
     };
     let interval = u64::try_from(active.interval.as_millis()).unwrap_or(u64::MAX).max(1);
@@ -105,7 +105,7 @@ async fn ask(
     // A connection of its own also tests that the endpoint accepts new ones.
     let stream = connect::connect(&connector, address).await?;
     let mut fields = HeaderList::default();
-    fields.set_text(KnownName::Host, address.endpoint().to_string().as_bytes())?;
+    fields.set_text(KnownName::Host, address.endpoint().authority().as_bytes())?;
     fields.set_static(KnownName::UserAgent, "weir");
     fields.set_static(KnownName::Connection, "close");
     let request = Outbound { method: &Method::GET, target: path, fields: Fields::Edited(fields) };

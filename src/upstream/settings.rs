@@ -1,8 +1,9 @@
 //! Resolved settings of an upstream.
 
 use std::{
+    fmt,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -11,12 +12,14 @@ use http::uri::PathAndQuery;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::balance::Balance;
+use super::{balance::Balance, remote::Remote};
 use crate::http::framing::HeaderLimits;
 
-/// Endpoint as written: an address, or a name that stands for all its addresses.
+/// Endpoint as written: an address, a Unix socket, or a name that stands for all its addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
+    /// Path of its Unix socket, if it has one; its host is `localhost` then.
+    pub socket: Option<Arc<Path>>,
     /// Host name or address, without brackets.
     pub host: String,
     /// Port of the endpoint.
@@ -30,21 +33,48 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Address, unless the host is a name.
+    /// Endpoint at a host and port, without TLS and with the usual weight.
     #[must_use]
-    pub fn address(&self) -> Option<SocketAddr> {
-        let address: IpAddr = self.host.parse().ok()?;
-        Some(SocketAddr::new(address, self.port))
+    pub fn at(host: String, port: u16) -> Self {
+        Self { socket: None, host, port, weight: 1, backup: false, tls: false }
     }
-}
 
-impl std::fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    /// Endpoint at a Unix socket.
+    #[must_use]
+    pub fn on_socket(path: Arc<Path>) -> Self {
+        Self { socket: Some(path), ..Self::at("localhost".to_owned(), 80) }
+    }
+
+    /// Address to connect to, unless the host is a name.
+    #[must_use]
+    pub fn address(&self) -> Option<Remote> {
+        if let Some(path) = &self.socket {
+            return Some(Remote::Unix(Arc::clone(path)));
+        }
+        let address: IpAddr = self.host.parse().ok()?;
+        Some(Remote::Tcp(SocketAddr::new(address, self.port)))
+    }
+
+    /// Value of `Host` for a request that has none; `localhost` for a Unix socket, as in nginx.
+    #[must_use]
+    pub fn authority(&self) -> String {
         // The colon of an IPv6 address would be taken for that of the port (RFC 3986,
         // section 3.2.2).
         let bracket = self.host.contains(':');
         let (open, close) = if bracket { ("[", "]") } else { ("", "") };
-        write!(f, "{open}{}{close}:{}", self.host, self.port)
+        match &self.socket {
+            Some(_) => self.host.clone(),
+            None => format!("{open}{}{close}:{}", self.host, self.port),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.socket {
+            Some(path) => write!(f, "unix:{}", path.display()),
+            None => f.write_str(&self.authority()),
+        }
     }
 }
 

@@ -292,6 +292,7 @@ impl Edge {
             concurrency: weir::process::reload::concurrency(&[], &config.concurrency),
             upstreams: upstreams.clone(),
             doors: Arc::default(),
+            inherited: Arc::default(),
             queue: Arc::clone(&queue),
             config: Arc::new(config),
             clock: Clock::start(),
@@ -446,7 +447,9 @@ fn in_memory(
     world: Arc<World>,
 ) -> Connector {
     tower::service_fn(move |address: Arc<Address>| {
-        let (sender, taken) = (sender.clone(), world.takes_connections(address.socket()));
+        // A Unix socket is played by the address without a host.
+        let socket = address.remote().tcp().unwrap_or(SocketAddr::from(([0; 4], 0)));
+        let (sender, taken) = (sender.clone(), world.takes_connections(socket));
         let (silent, slow) =
             (world.silent.load(Ordering::Relaxed), world.slow.load(Ordering::Relaxed));
         assert!(!world.cursed.load(Ordering::Relaxed), "a broken invariant of the test");
@@ -458,7 +461,7 @@ fn in_memory(
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             let (ours, theirs) = duplex(1 << 16);
-            if taken && sender.send((address.socket(), theirs)).is_ok() {
+            if taken && sender.send((socket, theirs)).is_ok() {
                 return Ok(Box::new(ours) as BoxedIo);
             }
             Err(std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into())

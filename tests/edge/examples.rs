@@ -7,7 +7,10 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     time::{sleep, timeout},
 };
-use weir::config::{Config, load, parse};
+use weir::{
+    config::{Config, load, parse},
+    downstream::listen_socket::UNIX_PEER,
+};
 
 use crate::harness::{Edge, address, on_edge_of, on_raw_edge, status};
 
@@ -799,6 +802,24 @@ async fn forward_auth() {
         assert!(status(&response) == 401 && response.ends_with("login"), "{response}");
         assert!(question.starts_with("GET /verify HTTP/1.1\r\n"), "{question}");
         assert!(question.contains("cookie: sid=1\r\n"), "{question}");
+    })
+    .await;
+}
+
+/// Clients behind the proxy on the socket are limited one by one.
+#[tokio::test(start_paused = true)]
+async fn unix_sockets() {
+    on_edge_of(example("unix-sockets"), |edge| async move {
+        let peer = UNIX_PEER.ip().to_string();
+        for client in ["198.51.100.1", "198.51.100.2"] {
+            let fields = ["host: a".to_owned(), format!("x-forwarded-for: {client}")];
+            let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
+            let asked = join_all((0..22).map(|_| ask(&edge, &peer, "GET /", &fields))).await;
+            let rejected = asked.iter().filter(|response| status(response) == 503).count();
+            assert_eq!(rejected, 1, "{client}");
+        }
+        let seen = edge.seen.borrow();
+        assert_eq!(seen.last().expect("a request").headers["x-forwarded-for"], "198.51.100.2, ::");
     })
     .await;
 }

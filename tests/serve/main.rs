@@ -33,3 +33,4 @@ mod start;
 mod state;
 mod streams;
 mod tls;
+mod unix_sockets;

@@ -13,6 +13,7 @@ use super::{
     yaml_tree::Node,
 };
 use crate::{
+    downstream::listen_socket::UNIX_PEER,
     limit::{Key, Millis, Missing, Mode, Part, Rate, RuleSettings},
     proxy::route::{HostPattern, PathPattern, Pattern},
 };
@@ -39,6 +40,7 @@ pub fn lint(config: &Config, file: &File, tree: &Node, problems: &mut Problems) 
     guesses(config, root, problems);
     trust(config, file, root, problems);
     lone_ipv6(config, file, root, problems);
+    one_client(config, file, root, problems);
 }
 
 /// nginx and weir take only IPv6 at `[::]`; with a server that takes both there, IPv4 clients
@@ -47,25 +49,46 @@ fn lone_ipv6(config: &Config, file: &File, root: Location<'_>, problems: &mut Pr
     let every =
         |address: SocketAddr, ipv6| address.ip().is_unspecified() && address.is_ipv6() == ipv6;
     for (index, listener) in config.listeners.iter().enumerate() {
-        let port = listener.address.port();
+        let Some(address) = listener.address.tcp() else { continue };
+        let port = address.port();
         let beside = config
             .listeners
             .iter()
-            .any(|other| every(other.address, false) && other.address.port() == port);
+            .filter_map(|other| other.address.tcp())
+            .any(|other| every(other, false) && other.port() == port);
         // Port 0 becomes another port on each listener, so such a pair is not one.
-        if !every(listener.address, true) || (beside && port != 0) {
+        if !every(address, true) || (beside && port != 0) {
             continue;
         }
-        let spot = root.key("listeners").item(index);
-        let spot = if matches!(file.listeners[index], Listener::Short(_)) {
-            spot
-        } else {
-            spot.key("address")
-        };
+        let spot = address_of(file, index, root);
         let message =
             format!("`{}` accepts IPv6 only: IPv4 clients cannot connect", listener.address);
         problems.warn(spot.span, message, format!("write `:{port}` for both"));
     }
+}
+
+/// A unix socket without a trusted peer, beside limits by client address: all its clients are one.
+fn one_client(config: &Config, file: &File, root: Location<'_>, problems: &mut Problems) {
+    let counts = |key: &Key| key.parts.contains(&Part::ClientIp);
+    let is_counted = config.zones.iter().any(|zone| counts(&zone.key))
+        || config.concurrency.iter().any(|zone| counts(&zone.key));
+    if !is_counted || config.client_ip.is_trusted(UNIX_PEER.ip()) {
+        return;
+    }
+    for (index, listener) in config.listeners.iter().enumerate() {
+        if listener.address.path().is_some() {
+            let message = format!("all clients of `{}` count as one client", listener.address);
+            let hint = "add \"unix:\" to `client_ip.trusted_proxies` if the proxy in front sets its \
+                header";
+            problems.warn(address_of(file, index, root).span, message, hint);
+        }
+    }
+}
+
+/// Place of the address of a listener.
+fn address_of<'a>(file: &File, index: usize, root: Location<'a>) -> Location<'a> {
+    let spot = root.key("listeners").item(index);
+    if matches!(file.listeners[index], Listener::Short(_)) { spot } else { spot.key("address") }
 }
 
 /// A route whose limits all count by what a client can choose: a client that makes up another value

@@ -1,21 +1,33 @@
 //! Addresses of listeners and endpoints.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+};
 
-use crate::{runtime::hint::Hinted, upstream::settings::Endpoint};
+use crate::{
+    downstream::listen_address::ListenAddress, runtime::hint::Hinted, upstream::settings::Endpoint,
+};
 
 /// Error of a text that is not an address to listen on or connect to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// The kind of listener is not supported.
-    #[error("`{0}`: {1} are not supported yet")]
+    /// The kind of listener cannot be used for this.
+    #[error("`{0}`: {1} cannot be used here")]
     Listener(String, &'static str),
+    /// The path of a socket cannot be used.
+    #[error("`{0}` is not the path of a socket")]
+    SocketPath(String),
+    /// The name of an inherited socket cannot be used.
+    #[error("`{0}` is not the name of an inherited socket")]
+    Inherited(String),
     /// The kind of endpoint is not supported.
     #[error("`{0}`: {1} is not supported yet")]
     Scheme(String, &'static str),
-    /// Unix socket.
-    #[error("`{0}`: unix sockets are not supported")]
-    Unix(String),
+    /// Unix socket behind a scheme.
+    #[error("`{0}` is not the address of a socket")]
+    Unix(String, String),
     /// The text has more than a host and a port behind the scheme.
     #[error("`{0}` has a path")]
     Path(String, String),
@@ -37,8 +49,14 @@ impl Hinted for AddressError {
     fn hint(&self) -> Option<String> {
         let text = match self {
             Self::Listener(..) => "listen on host:port, like `0.0.0.0:8080`",
+            Self::SocketPath(_) => {
+                "write an absolute path of at most 107 bytes, like `unix:/run/weir/http.sock`"
+            }
+            Self::Inherited(_) => {
+                "write the `FileDescriptorName` of the `.socket` unit, like `fd:web`"
+            }
             Self::Scheme(..) => "use `http://host:port` or `https://host:port`",
-            Self::Unix(_) => "let the server listen on TCP, like `http://127.0.0.1:8000`",
+            Self::Unix(_, path) => return Some(format!("write `{path}`, without a scheme")),
             Self::Path(_, kept) => {
                 return Some(format!(
                     "write only `{kept}`; the path of the request is forwarded as received"
@@ -59,8 +77,10 @@ impl Hinted for AddressError {
             Self::Listener(..) | Self::OnlyPort(_) | Self::Socket(_) => {
                 "write an address and a port, like `0.0.0.0:8080` or `:8080`"
             }
+            Self::SocketPath(_) => "write an absolute path, like `unix:/run/weir/http.sock`",
+            Self::Inherited(_) => "write the name of a socket, like `fd:web`",
             Self::Scheme(..)
-            | Self::Unix(_)
+            | Self::Unix(..)
             | Self::Path(..)
             | Self::NoPort(..)
             | Self::Endpoint(_) => {
@@ -74,6 +94,38 @@ impl Hinted for AddressError {
 #[must_use]
 pub fn is_port_alone(text: &str) -> bool {
     text.starts_with(':')
+}
+
+/// Longest path of a Unix socket, without the byte that ends it (`unix(7)`).
+const SOCKET_PATH: usize = 107;
+/// Longest name of an inherited socket (`sd_listen_fds(3)`).
+const SOCKET_NAME: usize = 255;
+
+/// Parses the address of a listener: `host:port`, `unix:/path` or `fd:NAME`.
+///
+/// # Errors
+/// When it is something else.
+pub fn listen(text: &str) -> Result<ListenAddress, AddressError> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return socket_path(path)
+            .map(ListenAddress::Unix)
+            .ok_or_else(|| AddressError::SocketPath(text.to_owned()));
+    }
+    let Some(name) = text.strip_prefix("fd:") else {
+        return listener(text).map(ListenAddress::Tcp);
+    };
+    let is_name = |byte: u8| byte.is_ascii_graphic() && byte != b':';
+    if name.is_empty() || name.len() > SOCKET_NAME || !name.bytes().all(is_name) {
+        return Err(AddressError::Inherited(text.to_owned()));
+    }
+    Ok(ListenAddress::Inherited(name.into()))
+}
+
+/// Path of a Unix socket, if it can be one.
+fn socket_path(text: &str) -> Option<Arc<Path>> {
+    // Relative ones would lead elsewhere from another working directory.
+    let fits = text.starts_with('/') && !text.ends_with('/') && text.len() <= SOCKET_PATH;
+    (fits && !text.contains('\0')).then(|| Path::new(text).into())
 }
 
 /// Parses `host:port` to listen on. No host means every IPv4 address, and by [`is_port_alone`]
@@ -102,16 +154,23 @@ pub fn listener(text: &str) -> Result<SocketAddr, AddressError> {
     }
 }
 
-/// Parses `http://host:port`, `https://host:port` or `host:port`; behind a scheme the port is
-/// optional and defaults to 80 or 443.
+/// Parses `http://host:port`, `https://host:port` or `host:port`, or `unix:/path`; behind a scheme
+/// the port is optional and defaults to 80 or 443.
 ///
 /// # Errors
 /// When it is something else.
 pub fn endpoint(text: &str) -> Result<Endpoint, AddressError> {
     let (scheme, authority) = text.split_once("://").unwrap_or(("", text));
-    // nginx writes `unix:/run/app.sock` and `http://unix:/run/app.sock`.
-    if text.starts_with("unix:") || authority.starts_with("unix:/") {
-        return Err(AddressError::Unix(text.to_owned()));
+    if let Some(path) = text.strip_prefix("unix:") {
+        return socket_path(path)
+            .map(Endpoint::on_socket)
+            .ok_or_else(|| AddressError::SocketPath(text.to_owned()));
+    }
+    // nginx writes `http://unix:/run/app.sock`, also with a colon behind the path.
+    if authority.starts_with("unix:/") {
+        // With a path of the request behind a second colon, as nginx has it.
+        let path = authority["unix:".len()..].split(':').next().unwrap_or_default();
+        return Err(AddressError::Unix(text.to_owned(), format!("unix:{path}")));
     }
     match scheme.to_ascii_lowercase().as_str() {
         "" | "http" | "https" => {}
@@ -151,7 +210,7 @@ pub fn endpoint(text: &str) -> Result<Endpoint, AddressError> {
         // Port 0 means any free port, to which no one can connect.
         Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?,
     };
-    Ok(Endpoint { host: host.to_owned(), port, weight: 1, backup: false, tls })
+    Ok(Endpoint { tls, ..Endpoint::at(host.to_owned(), port) })
 }
 
 /// Text behind a bracket that is not a port is passed on, and refused later.
@@ -159,7 +218,9 @@ fn none(rest: &str) -> Option<&str> {
     Some(rest).filter(|rest| !rest.is_empty())
 }
 
-fn is_host(host: &str) -> bool {
+/// Returns true if a text is the name of a host.
+#[must_use]
+pub fn is_host(host: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     !host.is_empty() && host.len() <= 253 && host.bytes().all(letter)
 }
@@ -171,15 +232,20 @@ mod tests {
     #[test]
     fn listeners_are_addresses_with_a_port() {
         let of = |text| {
-            listener(text).map(|address| address.to_string()).map_err(|error| one_line(&error))
+            listen(text).map(|address| address.to_string()).map_err(|error| one_line(&error))
         };
         assert_eq!(of(":8080").as_deref(), Ok("0.0.0.0:8080"));
         assert_eq!(of("127.0.0.1:0").as_deref(), Ok("127.0.0.1:0"));
         assert_eq!(of("localhost:80").as_deref(), Ok("127.0.0.1:80"));
         assert_eq!(of("[::]:8080").as_deref(), Ok("[::]:8080"));
         assert!(of("8080").is_err_and(|error| error.contains("write `:8080`")));
-        assert!(of("unix:/run/x").is_err_and(|error| error.contains("not supported yet")));
-        assert!(of("fd:web").is_err_and(|error| error.contains("not supported yet")));
+        assert_eq!(of("unix:/run/x").as_deref(), Ok("unix:/run/x"));
+        assert_eq!(of("fd:web").as_deref(), Ok("fd:web"));
+        let long = format!("unix:/{}", "x".repeat(107));
+        for text in ["unix:", "unix:x", "unix:/run/", "unix:/a\0b", &*long, "fd:", "fd:a:b"] {
+            assert!(of(text).is_err(), "{text}");
+        }
+        assert!(listener("unix:/run/x").is_err() && listener("fd:web").is_err());
         assert!(of("example.com:80").is_err_and(|error| error.contains("not an IP address")));
         assert!(of(":65536").is_err());
         assert!(of("").is_err());
@@ -198,11 +264,9 @@ mod tests {
         assert!(of("auth").is_err_and(|error| error.contains("write `auth:8000`")));
         assert!(of("http://a:80/x").is_err_and(|error| error.contains("write only `http://a:80`")));
         assert_eq!(of("https://a").as_deref(), Ok("a:443"));
-        for text in ["unix:/run/app.sock", "http://unix:/run/app.sock", "unix://run/app.sock"] {
-            assert!(
-                of(text).is_err_and(|error| error.contains("unix sockets are not supported")),
-                "{text}"
-            );
+        assert_eq!(of("unix:/run/app.sock").as_deref(), Ok("unix:/run/app.sock"));
+        for text in ["http://unix:/run/app.sock", "http://unix:/run/app.sock:/"] {
+            assert!(of(text).is_err_and(|error| error.contains("write `unix:/run/app.sock`")));
         }
         assert!(
             of("ftp://a").is_err_and(|error| error.contains("this scheme is not supported yet"))

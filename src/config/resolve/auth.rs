@@ -96,7 +96,7 @@ fn host(upstream: &UpstreamSettings) -> HeaderValue {
     let of_tls = upstream.secure.as_ref().and_then(|secure| secure.server_name.clone());
     let endpoint = upstream.endpoints.first().map(|endpoint| {
         let is_usual = endpoint.port == if endpoint.tls { 443 } else { 80 };
-        let text = endpoint.to_string();
+        let text = endpoint.authority();
         match text.rsplit_once(':') {
             Some((host, _)) if is_usual => host.to_owned(),
             _ => text,

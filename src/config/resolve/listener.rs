@@ -3,11 +3,16 @@
 
 use std::{net::SocketAddr, ops::RangeInclusive};
 
-use super::{address, collector::Collector, location::Location};
+use super::{address, collector::Collector, location::Location, socket_file};
 use crate::{
-    config::schema::{Certificate, File, Listener, LongListener, TlsSpec},
+    config::{
+        networks,
+        schema::{Certificate, File, Listener, LongListener, TlsSpec},
+    },
     downstream::{
-        settings::{ClientProtocols, ListenerSettings},
+        listen_address::ListenAddress,
+        listen_socket::UNIX_PEER,
+        settings::{ClientProtocols, ListenerSettings, SocketFileSettings},
         tls::{
             self,
             certificates::Pair,
@@ -47,8 +52,10 @@ pub fn listeners(
             );
         }
         let settings = settings(judge, spot, long);
-        let Some(address) = judge.take(place, address::listener(&long.address)) else { continue };
+        let Some(address) = judge.take(place, address::listen(&long.address)) else { continue };
+        untrusted_socket(judge, spot, file, &address, long);
         let settings = ListenerSettings {
+            file: socket_file::permissions(judge, spot, &address, long),
             address,
             also_ipv6: address::is_port_alone(&long.address),
             ..settings
@@ -57,7 +64,8 @@ pub fn listeners(
         let twice = |other: &ListenerSettings| {
             let shared =
                 other.addresses().any(|taken| settings.addresses().any(|address| address == taken));
-            shared && (address.port() != 0 || *other != settings)
+            let is_any_port = settings.address.tcp().is_some_and(|address| address.port() == 0);
+            shared && (!is_any_port || *other != settings)
         };
         if found.iter().any(twice) {
             let message = format!("duplicate listener `{}`", long.address);
@@ -66,6 +74,27 @@ pub fn listeners(
         found.push(settings);
     }
     found
+}
+
+/// Refuses a PROXY header from peers that are not trusted: each connection would be closed.
+fn untrusted_socket(
+    judge: &mut Collector<'_>,
+    spot: Location<'_>,
+    file: &File,
+    address: &ListenAddress,
+    listener: &LongListener,
+) {
+    let proxies = &file.client_ip.trusted_proxies;
+    let is_unix = |text: &String| {
+        networks::network(text).is_some_and(|network| network.contains(&UNIX_PEER.ip()))
+    };
+    // A list without an entry is reported already, and an inherited socket may be one of TCP.
+    let is_path = matches!(address, ListenAddress::Unix(_));
+    if listener.proxy_protocol && is_path && !proxies.is_empty() && !proxies.iter().any(is_unix) {
+        let message = "`proxy_protocol` on a unix socket whose peers are not trusted";
+        let hint = "add \"unix:\" to `client_ip.trusted_proxies`";
+        judge.refuse(spot.key("proxy_protocol"), hinted(message, hint));
+    }
 }
 
 /// Resolves everything but the address.
@@ -85,7 +114,8 @@ fn settings(
     let mut count = |key, amount| judge.count(spot.key(key), amount, COUNTS);
     let auto = listener.max_connections.0 == "auto";
     ListenerSettings {
-        address: SocketAddr::from(([0; 4], 0)),
+        address: SocketAddr::from(([0; 4], 0)).into(),
+        file: SocketFileSettings::default(),
         also_ipv6: false,
         redirect: port,
         proxy_protocol: listener.proxy_protocol,

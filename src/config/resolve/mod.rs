@@ -42,6 +42,7 @@ pub mod pattern;
 pub mod reject;
 pub mod rewrite;
 pub mod route;
+mod socket_file;
 pub mod upstream;
 pub mod zone;
 

@@ -23,8 +23,16 @@ pub enum Listener {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LongListener {
-    /// Address to listen on, like `0.0.0.0:8080` or `:8080` (nginx: `listen`).
+    /// Address to listen on, like `0.0.0.0:8080` or `:8080`; `unix:/path` of a socket, or
+    /// `fd:NAME` of one that systemd opened (nginx: `listen`).
     pub address: String,
+    /// Mode of the file of a unix socket, like `"660"`. By default only the user weir runs as may
+    /// connect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// Owner of that file, as `user`, `user:group` or `:group`, by name or by number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// TLS 1.2 or newer, with HTTP/2 and HTTP/1.1 by ALPN. A request of plain HTTP gets 400
     /// (nginx: `listen ... ssl`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,6 +89,8 @@ impl LongListener {
     pub fn on(address: String) -> Self {
         Self {
             address,
+            mode: None,
+            owner: None,
             tls: None,
             protocol: ClientProtocols::default(),
             redirect: None,
@@ -129,7 +139,7 @@ pub struct Certificate {
 #[serde(default, deny_unknown_fields)]
 pub struct ClientIp {
     /// Networks of proxies whose header is trusted; none by default. Behind a CDN list its
-    /// networks (nginx: `set_real_ip_from`).
+    /// networks. `unix:` is every peer on a unix socket (nginx: `set_real_ip_from`).
     #[schemars(extend("x-type" = "list of networks"))]
     pub trusted_proxies: Vec<String>,
     /// Header that trusted proxies write. `x-forwarded-for` and `forwarded` are lists, read from

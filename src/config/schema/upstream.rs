@@ -10,9 +10,9 @@ use crate::upstream::{balance::Balance, settings::Protocol};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpstreamSpec {
-    /// Servers: `http://host:port`, `https://host:port` or `host:port`, or a map. After a
-    /// scheme the port may be left out and is 80 or 443. All addresses of a name are used.
-    /// `https` is for all endpoints or for none (nginx: `server`).
+    /// Servers: `http://host:port`, `https://host:port`, `host:port` or `unix:/path`, or a map.
+    /// After a scheme the port may be left out and is 80 or 443. All addresses of a name are
+    /// used. `https` is for all endpoints or for none (nginx: `server`).
     pub endpoints: Vec<EndpointSpec>,
     /// TLS to endpoints written with `https://`. Their certificates are always verified (nginx:
     /// `proxy_ssl_verify on`).
@@ -75,7 +75,7 @@ pub struct UpstreamTls {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum EndpointSpec {
-    /// `http://host:port`, `https://host:port` or `host:port`.
+    /// `http://host:port`, `https://host:port`, `host:port` or `unix:/path`.
     Short(String),
     /// Map with settings.
     Long(LongEndpoint),
@@ -85,7 +85,8 @@ pub enum EndpointSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LongEndpoint {
-    /// URL or host and port of the server, like `http://app:8000` (nginx: `server`).
+    /// URL, host and port, or socket of the server, like `http://app:8000` or
+    /// `unix:/run/app.sock` (nginx: `server`).
     pub address: String,
     /// Share of the requests, relative to the other endpoints, 1 to 1000. Each address of a
     /// name has the whole weight (nginx: `weight=`).

@@ -14,8 +14,7 @@ pub struct Flaw {
 
 impl Flaw {
     /// Plain HTTP to a listener of TLS. nginx has the same words.
-    pub const PLAIN_TO_TLS: Self =
-        Self::malformed("the plain HTTP request was sent to HTTPS port");
+    pub const PLAIN_TO_TLS: Self = Self::malformed("the plain HTTP request was sent to HTTPS port");
 
     #[cold]
     #[inline(never)]

@@ -1,11 +1,8 @@
 //! Accepting of a worker: its sockets, and configuration changes that open and close some.
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc};
 
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{mpsc, oneshot},
-};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -13,7 +10,11 @@ use super::{
     active_config::{ActiveConfig, BuildError},
     shared::{Listening, Shared},
 };
-use crate::downstream::listener::{self, AfterStop};
+use crate::downstream::{
+    listen_address::ListenAddress,
+    listen_socket::{Acceptor, Connected},
+    listener::{self, AfterStop},
+};
 
 /// Configuration change for a running worker: it builds what is needed, reports that, waits for the
 /// signal, and takes it over.
@@ -23,7 +24,7 @@ pub struct ConfigChange {
     /// Sockets to accept on in addition.
     pub opened: Vec<Listening>,
     /// Addresses to close.
-    pub closed: Vec<SocketAddr>,
+    pub closed: Vec<ListenAddress>,
     /// Receives the result of building.
     pub built: mpsc::Sender<Result<(), BuildError>>,
     /// Signal to take over; if the sender is dropped, the change is dropped.
@@ -35,13 +36,13 @@ pub struct ConfigChange {
 /// Sockets that a worker accepts on.
 pub struct Acceptors {
     worker: Rc<Worker>,
-    open: Vec<(SocketAddr, CancellationToken)>,
+    open: Vec<(ListenAddress, CancellationToken)>,
 }
 
 /// Socket registered with the runtime of this worker.
 pub struct Registered {
-    address: SocketAddr,
-    listener: TcpListener,
+    address: ListenAddress,
+    listener: Acceptor,
 }
 
 /// Registers a socket with the runtime of this worker.
@@ -49,9 +50,10 @@ pub struct Registered {
 /// # Errors
 /// When the runtime cannot poll it.
 pub fn registered(Listening { address, socket }: Listening) -> Result<Registered, BuildError> {
-    let listener =
-        TcpListener::from_std(socket).map_err(|source| BuildError::Listener { address, source })?;
-    Ok(Registered { address, listener })
+    match socket.register() {
+        Ok(listener) => Ok(Registered { address, listener }),
+        Err(source) => Err(BuildError::Listener { address, source }),
+    }
 }
 
 impl Acceptors {
@@ -70,13 +72,13 @@ impl Acceptors {
             // A new process has the same sockets.
             if leaving.leaving.get() { AfterStop::Shared } else { AfterStop::Closed }
         };
-        let mut known = worker.door(address);
-        let take = move |stream: TcpStream, peer| {
+        let (mut known, at) = (worker.door(&address), address.clone());
+        let take = move |Connected { io, peer }| {
             // A removed listener still has connections in its backlog: they get the policy of the
             // listener they connected to.
-            known = worker.door(address).or(known.take());
+            known = worker.door(&at).or(known.take());
             match &known {
-                Some(door) => worker.take(Box::new(stream), peer, Arc::clone(door)),
+                Some(door) => worker.take(io, peer, Arc::clone(door)),
                 None => worker.refuse(peer, &"the listener has no settings"),
             }
         };
@@ -118,7 +120,7 @@ impl Acceptors {
         next: ActiveConfig,
         listeners: Vec<Registered>,
         shared: &Shared,
-        closed: &[SocketAddr],
+        closed: &[ListenAddress],
     ) {
         // Policies first: the new sockets look them up with their first connection.
         self.worker.commit(next, shared);
@@ -139,7 +141,7 @@ impl Acceptors {
 mod tests {
     use std::io::Write;
 
-    use tokio::{io::AsyncReadExt, task::LocalSet};
+    use tokio::{io::AsyncReadExt, net::TcpStream, task::LocalSet};
 
     use crate::{
         downstream::{drain::DrainOrder, listener::bind},
@@ -161,8 +163,8 @@ mod tests {
         let doors = listeners::fit(&ListenerMap::new(), &config.listeners)
             .expect("settings that can be used")
             .apply();
-        let address = config.listeners[0].address;
-        let socket = bind(address, 1).expect("a free port").remove(0);
+        let address = config.listeners[0].address.clone();
+        let socket = bind(address.tcp().expect("TCP"), 1).expect("a free port").remove(0);
         let (_order, drain) = DrainOrder::new();
         let shared = share(config, doors, None, drain).expect("upstreams without TLS");
         LocalSet::new()
@@ -175,7 +177,8 @@ mod tests {
                 client
                     .write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
                     .expect("a connection");
-                acceptors.open(registered(Listening { address, socket }).expect("a listener"));
+                let listening = Listening { address: address.clone(), socket: socket.into() };
+                acceptors.open(registered(listening).expect("a listener"));
                 let without = Shared { doors: Arc::new(ListenerMap::new()), ..shared.clone() };
                 let next = acceptors.worker.prepare(&without).expect("a worker");
                 acceptors.commit(next, Vec::new(), &without, &[address]);

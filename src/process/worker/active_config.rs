@@ -1,12 +1,12 @@
 //! State of a worker that is built from one configuration: routes, upstreams, listeners.
 
-use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
+use std::{io, rc::Rc, sync::Arc};
 
 use super::shared::Shared;
 use crate::{
     access::{keyed_digest::NoRandomness, password_check::PasswordCheck},
     config::{ConcurrencyConfig, RouteConfig},
-    downstream::{settings::HeaderLimits, upload::RequestBody},
+    downstream::{listen_address::ListenAddress, settings::HeaderLimits, upload::RequestBody},
     files::{FileServer, blocking::BlockingReads, root::RootError},
     http::{condition::RuleScope, fields::further_claim, request_id::RequestIds},
     limit::{ConcurrencyZone, Gate, MAX_RULES, Rule, Zone, rule::RuleError},
@@ -53,7 +53,7 @@ pub enum BuildError {
     #[error("cannot accept on `{address}`: {source}")]
     Listener {
         /// Address as configured.
-        address: SocketAddr,
+        address: ListenAddress,
         /// Error of the kernel.
         source: io::Error,
     },

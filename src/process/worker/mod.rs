@@ -3,7 +3,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    net::SocketAddr,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -18,7 +17,7 @@ use self::{
 use crate::{
     downstream::{
         drain::Drain, fair_queue::FairQueue, http1::lingering_close::Lingering,
-        listener::ListenerPolicy, watchdog::Watchdog,
+        listen_address::ListenAddress, listener::ListenerPolicy, watchdog::Watchdog,
     },
     http::target::LatestHost,
     log::{access::AccessLogger, throttle::LogThrottle},
@@ -116,8 +115,8 @@ impl Worker {
     }
 
     /// Policy of the listener configured with `address`, while there is one.
-    fn door(&self, address: SocketAddr) -> Option<Arc<ListenerPolicy>> {
+    fn door(&self, address: &ListenAddress) -> Option<Arc<ListenerPolicy>> {
         // Asked for each connection, so a change of the policy needs no new socket.
-        self.serving().doors.get(&address).cloned()
+        self.serving().doors.get(address).cloned()
     }
 }

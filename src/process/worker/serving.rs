@@ -86,8 +86,7 @@ impl Worker {
     ) {
         let channel = RequestChannel::connection(conn);
         let channel = &channel;
-        let refused =
-            matches!(peer.transport, Transport::PlainToTls).then_some(Flaw::PLAIN_TO_TLS);
+        let refused = matches!(peer.transport, Transport::PlainToTls).then_some(Flaw::PLAIN_TO_TLS);
         let service = |head: Box<RequestParts>, body: IncomingBody| {
             let serving = self.serving();
             // Its next response is the last, so a new process gets the client's next connection.

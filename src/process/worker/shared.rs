@@ -1,19 +1,15 @@
 //! State that all workers share, and the sockets of one.
 
-use std::{
-    io,
-    net::{SocketAddr, TcpListener},
-    sync::Arc,
-};
+use std::{io, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Config,
-    downstream::drain::Drain,
+    downstream::{drain::Drain, listen_address::ListenAddress, listen_socket::ListenSocket},
     limit::{ConcurrencyZone, Queue, Zone},
     log::{gateway::Gateway, writer::Lines},
-    process::listeners::ListenerMap,
+    process::{inherited_sockets::InheritedSockets, listeners::ListenerMap},
     runtime::{clock::Clock, release_timer::Timing},
     upstream::{connect::Connector, endpoints::EndpointGroup},
 };
@@ -32,6 +28,8 @@ pub struct Shared {
     pub upstreams: Vec<Arc<EndpointGroup>>,
     /// Policies of the listeners.
     pub doors: Arc<ListenerMap>,
+    /// Sockets that the service manager opened.
+    pub inherited: Arc<InheritedSockets>,
     /// Limit on parked requests.
     pub queue: Arc<Queue>,
     /// Clock of the process.
@@ -54,9 +52,9 @@ pub struct Shared {
 #[derive(Debug)]
 pub struct Listening {
     /// Address as configured: port 0 is still 0.
-    pub address: SocketAddr,
+    pub address: ListenAddress,
     /// Listening socket.
-    pub socket: TcpListener,
+    pub socket: ListenSocket,
 }
 
 impl Listening {
@@ -65,6 +63,14 @@ impl Listening {
     /// # Errors
     /// When there is no descriptor left.
     pub fn again(&self) -> io::Result<Self> {
-        Ok(Self { address: self.address, socket: self.socket.try_clone()? })
+        Ok(Self { address: self.address.clone(), socket: self.socket.try_clone()? })
+    }
+
+    /// Address it listens on, with the chosen port.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn local_address(&self) -> io::Result<ListenAddress> {
+        self.socket.local_address(&self.address)
     }
 }
