@@ -27,6 +27,12 @@ impl DigestKey {
         key.map(Self).map_err(|_| NoRandomness)
     }
 
+    /// Key that is made of a secret of any length.
+    #[must_use]
+    pub fn of(secret: &[u8]) -> Self {
+        Self(Key::new(HMAC_SHA256, secret))
+    }
+
     /// Digest of these parts: other parts, or the same text cut elsewhere, have another one.
     #[must_use]
     pub fn digest(&self, parts: &[&[u8]]) -> Digest {

@@ -45,6 +45,8 @@ pub enum Kind {
     DestinationIpUnroutable,
     /// Opening the connection took too long.
     ConnectionTimeout,
+    /// Every endpoint has as many requests as it may have.
+    ConnectionLimitReached,
     /// The endpoint closed the connection before or within a response.
     ConnectionTerminated,
     /// The endpoint was silent for too long.
@@ -105,6 +107,7 @@ impl Kind {
             Self::ConnectionRefused => "connection_refused",
             Self::DestinationIpUnroutable => "destination_ip_unroutable",
             Self::ConnectionTimeout => "connection_timeout",
+            Self::ConnectionLimitReached => "connection_limit_reached",
             Self::ConnectionTerminated => "connection_terminated",
             Self::ConnectionReadTimeout => "connection_read_timeout",
             Self::TlsCertificateError => "tls_certificate_error",
@@ -147,7 +150,7 @@ impl Kind {
             Self::BodyTooLarge => 413,
             Self::RequestTimeout | Self::WriteTimeout => 408,
             Self::ClientGone => 499,
-            Self::ShuttingDown | Self::Overloaded => 503,
+            Self::ShuttingDown | Self::Overloaded | Self::ConnectionLimitReached => 503,
             Self::ConnectionTimeout | Self::ConnectionReadTimeout => 504,
             Self::FileUnreadable | Self::ProxyInternalError => 500,
             Self::ProxyLoopDetected => 508,
@@ -183,6 +186,7 @@ impl Kind {
             | Self::FileForbidden
             | Self::FileUnreadable
             | Self::Overloaded
+            | Self::ConnectionLimitReached
             | Self::ShuttingDown
             | Self::ProxyLoopDetected
             | Self::ProxyInternalError => Side::Proxy,

@@ -51,7 +51,7 @@ impl FileWatch {
             listeners::look(&doors);
             // All of them are asked: each logs its own error.
             let authorities =
-                upstreams.iter().filter(|group| group.has_usable_other_authorities()).count() > 0;
+                upstreams.iter().filter(|group| group.has_usable_other_tls_files()).count() > 0;
             let networks = watches.0.look(&config).is_some();
             let passwords = watches.1.look(&config).is_some();
             Found { changed: Changed { authorities, networks, passwords }, watches }

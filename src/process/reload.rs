@@ -220,7 +220,7 @@ impl Zones {
     }
 }
 
-/// Builds the upstreams of another configuration; one whose settings and CA file stayed the same is
+/// Builds the upstreams of another configuration; one whose settings and files stayed the same is
 /// kept.
 ///
 /// # Errors
@@ -232,13 +232,15 @@ pub fn groups(
     let kept = |settings: &UpstreamSettings| {
         before
             .iter()
-            // A group keeps its TLS settings, so a changed CA file needs a new one.
-            .find(|group| group.settings() == settings && !group.has_other_authorities())
+            // A group keeps its TLS settings, so changed files need a new one.
+            .find(|group| group.settings() == settings && !group.has_other_tls_files())
             .cloned()
     };
     let group = |settings: &UpstreamSettings| {
         let failed = |source| StartError::Upstream { upstream: Arc::clone(&settings.name), source };
-        kept(settings).map_or_else(|| EndpointGroup::load(settings.clone()).map_err(failed), Ok)
+        let former = before.iter().find(|group| group.settings().name == settings.name);
+        let loaded = || EndpointGroup::load_after(settings.clone(), former.map(|group| &**group));
+        kept(settings).map_or_else(|| loaded().map_err(failed), Ok)
     };
     settings.iter().map(group).collect()
 }

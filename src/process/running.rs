@@ -310,7 +310,7 @@ impl Running {
         let reopen = std::mem::take(&mut self.wanted.reopen);
         let told = [
             (reopen, "log files reopened"),
-            (authorities, "upstream certificate authorities changed; new connections use them"),
+            (authorities, "upstream TLS files changed; new connections use them"),
             (networks, "network files changed; networks reloaded"),
             (passwords, "password files changed; users reloaded"),
         ];

@@ -29,9 +29,16 @@ pub struct RequestContext<'a> {
 }
 
 impl RequestContext<'_> {
-    /// Identity that an upstream sees, for a client with this address.
+    /// Identity that an upstream sees, for a client with this address that sent this sticky cookie.
     #[must_use]
-    pub fn caller(&self, client: IpAddr) -> Caller<'_, RequestBody> {
-        Caller { address: client, private: self.line.conn.is_some().then_some(&self.peer.private) }
+    pub fn caller<'c>(
+        &'c self,
+        client: IpAddr,
+        sticky: Option<&'c [u8]>,
+    ) -> Caller<'c, RequestBody> {
+        // The port of a client behind a proxy is not known.
+        let port = if client == self.peer.address { self.peer.port } else { 0 };
+        let private = self.line.conn.is_some().then_some(&self.peer.private);
+        Caller { address: client, port, sticky, private }
     }
 }

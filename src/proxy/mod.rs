@@ -3,7 +3,7 @@
 use std::{net::IpAddr, ops::ControlFlow, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, header::SET_COOKIE};
 use http_body::Body;
 use http_body_util::Full;
 
@@ -49,7 +49,7 @@ use crate::{
         record::{LoggedBody, Record},
     },
     runtime::{clock::Clock, rare::boxed, release_timer::ReleaseTimer},
-    upstream::body::UpstreamBody,
+    upstream::{Upstream, body::UpstreamBody},
 };
 
 pub mod action;
@@ -222,11 +222,15 @@ impl Proxy {
         let forwarded = rewritten.as_deref().unwrap_or(&target.path_and_query);
         let outbound = Outbound { method: &head.method, target: forwarded, fields };
         let story = record.entry.upstream.insert(UpstreamStory::of(&settings.name));
-        let (caller, progress) = (visit.caller(client), &visit.upload.progress);
+        let sticky = upstream.presented(&head.headers);
+        let (caller, progress) = (visit.caller(client, sticky), &visit.upload.progress);
         let sent = upstream.forward(&outbound, &mut body, caller, progress, story).await;
         let mut response = sent.map_err(|error| attribute_failure(error, &visit.upload))?;
         route.restore(&mut response.head.headers, settings, &target);
-        let response = returned(response, upgrade.as_ref(), &target, &route, visit, record)?;
+        let mut response = returned(response, upgrade.as_ref(), &target, &route, visit, record)?;
+        if settings.sticky.is_some() {
+            lead_back(upstream, sticky, visit.peer, record, &mut response.head.headers);
+        }
         let response = compress::code(response, preference.as_ref(), &self.coders);
         Ok(route.paced(response.map(ResponseBody::Upstream), visit.line))
     }
@@ -338,6 +342,24 @@ impl Proxy {
             Error::caused(Kind::HttpRequestError, detail, error)
         })?;
         Ok(())
+    }
+}
+
+/// Sets the cookie that leads the client back to the endpoint that served it, unless it has that
+/// one. Behind the edits of the route, which are about what the endpoint sends.
+#[cold]
+#[inline(never)]
+fn lead_back(
+    upstream: &Upstream<RequestBody>,
+    sticky: Option<&[u8]>,
+    peer: &Peer,
+    record: &Record,
+    headers: &mut HeaderList,
+) {
+    let served = record.entry.upstream.as_ref().and_then(|story| story.endpoint.as_ref());
+    let is_secure = peer.transport.scheme() == "https";
+    if let Some(cookie) = upstream.sticky_cookie(served, sticky, is_secure) {
+        headers.append(&SET_COOKIE, &cookie);
     }
 }
 

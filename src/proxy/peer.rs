@@ -1,6 +1,9 @@
 //! Peer of a connection: its address and transport.
 
-use std::{net::IpAddr, rc::Rc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+};
 
 use http::HeaderValue;
 
@@ -18,6 +21,8 @@ use crate::{
 pub struct Peer {
     /// Address; an IPv4-mapped address as IPv4.
     pub address: IpAddr,
+    /// Port of the address.
+    pub port: u16,
     /// Address as a field value.
     pub value: HeaderValue,
     /// Host of its last request.
@@ -56,10 +61,11 @@ impl Transport {
 impl Peer {
     /// Creates a peer with this address, of a worker that has seen this host last.
     #[must_use]
-    pub fn new(address: IpAddr, transport: Transport, latest: &LatestHost) -> Self {
-        let address = address.to_canonical();
+    pub fn new(peer: SocketAddr, transport: Transport, latest: &LatestHost) -> Self {
+        let address = peer.ip().to_canonical();
         Self {
             address,
+            port: peer.port(),
             value: address_value(address),
             last_host: LastHost::new(latest),
             transport,

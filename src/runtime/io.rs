@@ -2,6 +2,7 @@
 //! progress.
 
 use std::{
+    any::Any,
     cell::Cell,
     future::{Future, poll_fn},
     io,
@@ -173,6 +174,8 @@ pub struct Switched {
     pub io: Box<dyn Io>,
     /// Bytes received on it that already belong to the new protocol.
     pub early: Bytes,
+    /// Value that counts it until the end of the tunnel, if any.
+    pub counted: Option<Box<dyn Any>>,
 }
 
 /// Body that may be kept whole, for a request that is sent again.

@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{health::Health, remote::Remote, settings::Endpoint};
+use super::{
+    capacity::{AddressCapacity, Capacity},
+    health::Health,
+    remote::Remote,
+    settings::Endpoint,
+};
 
 /// Single address of an upstream.
 #[derive(Debug)]
@@ -11,13 +16,24 @@ pub struct Address {
     remote: Remote,
     label: Arc<str>,
     health: Health,
+    capacity: Option<Arc<AddressCapacity>>,
 }
 
 impl Address {
     /// Creates an address without a history.
-    pub(super) fn new(endpoint: &Arc<Endpoint>, remote: Remote) -> Arc<Self> {
-        let label = remote.to_string().into();
-        Arc::new(Self { endpoint: Arc::clone(endpoint), remote, label, health: Health::default() })
+    pub(super) fn new(
+        endpoint: &Arc<Endpoint>,
+        remote: Remote,
+        capacity: &Arc<Capacity>,
+    ) -> Arc<Self> {
+        let counted = endpoint.max_connections.is_some();
+        Arc::new(Self {
+            endpoint: Arc::clone(endpoint),
+            label: remote.to_string().into(),
+            health: Health::default(),
+            capacity: counted.then(|| capacity.of(&remote)),
+            remote,
+        })
     }
 
     /// Endpoint of this address.
@@ -36,6 +52,12 @@ impl Address {
     #[must_use]
     pub fn label(&self) -> &Arc<str> {
         &self.label
+    }
+
+    /// Count of its requests in progress, and the limit on them, if there is one.
+    #[must_use]
+    pub fn capacity(&self) -> Option<(&AddressCapacity, u32)> {
+        Some((self.capacity.as_deref()?, self.endpoint.max_connections?))
     }
 
     /// Returns true if it should get requests.

@@ -30,7 +30,7 @@ pub enum Balance {
 #[derive(Debug)]
 pub struct Share {
     id: u64,
-    weight: u32,
+    weight: Cell<u32>,
     /// Credit in the smooth weighted round robin.
     credit: Cell<i64>,
     /// Requests in progress.
@@ -44,10 +44,15 @@ impl Share {
         Self {
             id: address_hash(address),
             // With a weight of zero the loads of two addresses could not be compared.
-            weight: weight.max(1),
+            weight: Cell::new(weight.max(1)),
             credit: Cell::new(0),
             under_way: Cell::new(0),
         }
+    }
+
+    /// Sets the weight that its address has by now.
+    pub fn grow_to(&self, weight: u32) {
+        self.weight.set(weight.max(1));
     }
 
     /// Compares the requests in progress per weight.
@@ -55,7 +60,9 @@ impl Share {
         let load =
             // `a / wa < b / wb` without a division: `a * wb < b * wa`. For 3 requests at weight 2
             // and 2 at weight 1 that is 3 < 4, so the first is chosen.
-            |one: &Self, other: &Self| u64::from(one.under_way.get()) * u64::from(other.weight);
+            |one: &Self, other: &Self| {
+                u64::from(one.under_way.get()) * u64::from(other.weight.get())
+            };
         load(self, other).cmp(&load(other, self))
     }
 
@@ -65,7 +72,7 @@ impl Share {
         let mut hash = SipHasher13::new();
         hash.write_u64(client);
         hash.write_u64(self.id);
-        f64::from(self.weight) / -uniform(hash.finish()).ln()
+        f64::from(self.weight.get()) / -uniform(hash.finish()).ln()
     }
 }
 
@@ -109,9 +116,10 @@ fn take_turn<'a>(candidates: impl Iterator<Item = (usize, &'a Share)>) -> Option
     let mut total = 0;
     let mut richest: Option<(usize, &Share)> = None;
     for (position, share) in candidates {
-        total += i64::from(share.weight);
+        let weight = i64::from(share.weight.get());
+        total += weight;
         // Only candidates earn, and one of them pays it all, so the sum of credits stays zero.
-        share.credit.set(share.credit.get() + i64::from(share.weight));
+        share.credit.set(share.credit.get() + weight);
         if richest.is_none_or(|(_, best)| share.credit.get() > best.credit.get()) {
             richest = Some((position, share));
         }

@@ -74,7 +74,10 @@ impl<B> UpstreamBody<B> {
     }
 
     /// Returns the switched connection, and the longest silence on it.
-    pub fn switch(&mut self) -> Option<(Switched, Deadline)> {
+    pub fn switch(&mut self) -> Option<(Switched, Deadline)>
+    where
+        B: 'static,
+    {
         let far = self.lease.take()?.switch()?;
         Some((far, self.silence.again()))
     }

@@ -21,9 +21,12 @@ use tower::BoxError;
 
 use super::{
     address::Address,
+    capacity::Capacity,
     connect::Connector,
+    proxy_header::Introduction,
     remote::Remote,
-    settings::{Endpoint, PassiveSettings, Protocol, UpstreamSettings},
+    settings::{Endpoint, PassiveSettings, Protocol, SecureSettings, UpstreamSettings},
+    sticky::Sticky,
     tls::{Secure, SecureError},
 };
 use crate::runtime::pem;
@@ -55,10 +58,13 @@ pub struct EndpointGroup {
     names: Vec<Arc<Name>>,
     known: watch::Sender<Known>,
     secure: Option<Secure>,
-    /// Fingerprint of the CA file that `secure` was made of, by [`pem::fingerprint`].
-    authorities: u64,
+    sticky: Option<Sticky>,
+    /// Fingerprint of the files that `secure` was made of, by [`pem::fingerprint`].
+    tls_files: u64,
     /// Fingerprint of content that was reported as unusable.
     unusable: AtomicU64,
+    /// Places at endpoints with `max_connections`.
+    capacity: Arc<Capacity>,
     /// Serialises ejections: two at the same time could both take the last allowed place.
     judging: Mutex<()>,
 }
@@ -79,16 +85,28 @@ impl Known {
 }
 
 impl EndpointGroup {
-    /// Loads an upstream with the addresses that need no resolution; reads the CA file, if there is
-    /// one.
+    /// Loads an upstream with the addresses that need no resolution; reads the files of
+    /// TLS, if there are any.
     ///
     /// # Errors
     /// When TLS cannot be set up.
     pub fn load(settings: UpstreamSettings) -> Result<Arc<Self>, SecureError> {
+        Self::load_after(settings, None)
+    }
+
+    /// The same in place of a former group, whose requests in progress count on.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn load_after(
+        settings: UpstreamSettings,
+        before: Option<&Self>,
+    ) -> Result<Arc<Self>, SecureError> {
         let (mut known, mut names) = (Known::default(), Vec::new());
+        let capacity = before.map(|before| Arc::clone(&before.capacity)).unwrap_or_default();
         for endpoint in settings.endpoints.iter().cloned().map(Arc::new) {
             match endpoint.address() {
-                Some(remote) => known.addresses.push(Address::new(&endpoint, remote)),
+                Some(remote) => known.addresses.push(Address::new(&endpoint, remote, &capacity)),
                 None => {
                     known.unheard.push(Arc::clone(&endpoint));
                     names.push(Arc::new(Name { endpoint, wanted: Notify::new() }));
@@ -96,17 +114,21 @@ impl EndpointGroup {
             }
         }
         // Before the file is read: a change in between is then found by the next look.
-        let authorities = fingerprint(&settings);
+        let tls_files = fingerprint(&settings);
         let secure = secure(&settings)?;
+        let sticky = settings.sticky.as_ref();
+        let sticky = sticky.map(|sticky| Sticky::new(sticky, &settings.name)).transpose()?;
         // The content in use is usable, so the first other one is reported.
-        let (known, unusable) = (watch::Sender::new(known), AtomicU64::new(authorities));
+        let (known, unusable) = (watch::Sender::new(known), AtomicU64::new(tls_files));
         Ok(Arc::new(Self {
             settings,
             names,
             known,
             secure,
-            authorities,
+            sticky,
+            tls_files,
             unusable,
+            capacity,
             judging: Mutex::new(()),
         }))
     }
@@ -117,26 +139,39 @@ impl EndpointGroup {
         &self.settings
     }
 
-    /// Adds TLS to a connector, if the upstream uses it.
+    /// Adds TLS to a connector, if the upstream uses it, and a PROXY header of no client.
     #[must_use]
-    pub fn connector(&self, tcp: &Connector) -> Connector {
-        match &self.secure {
-            None => tcp.clone(),
-            Some(secure) => secure.over(tcp),
+    pub fn connector(&self, sockets: &Connector) -> Connector {
+        match (&self.secure, self.introduction(sockets)) {
+            (_, Some(introduction)) => introduction.connector(None),
+            (None, None) => sockets.clone(),
+            (Some(secure), None) => secure.over(sockets),
         }
     }
 
-    /// Returns true if the CA file differs from what is trusted.
+    /// Connector of one client each, if the upstream wants a PROXY header.
     #[must_use]
-    pub fn has_other_authorities(&self) -> bool {
-        fingerprint(&self.settings) != self.authorities
+    pub fn introduction(&self, sockets: &Connector) -> Option<Introduction> {
+        let version = self.settings.proxy_header?;
+        Some(Introduction {
+            version,
+            sockets: sockets.clone(),
+            secure: self.secure.clone(),
+            timeout: self.settings.connect_timeout,
+        })
     }
 
-    /// Returns true if the CA file differs and can be used; an unusable one is logged once.
+    /// Returns true if the files of TLS differ from what is in use.
     #[must_use]
-    pub fn has_usable_other_authorities(&self) -> bool {
+    pub fn has_other_tls_files(&self) -> bool {
+        fingerprint(&self.settings) != self.tls_files
+    }
+
+    /// Returns true if they differ and can be used; unusable ones are logged once.
+    #[must_use]
+    pub fn has_usable_other_tls_files(&self) -> bool {
         let now = fingerprint(&self.settings);
-        if now == self.authorities {
+        if now == self.tls_files {
             // The content in use is back. If the unusable one returns, it is reported again.
             self.unusable.store(now, Ordering::Relaxed);
             return false;
@@ -147,10 +182,22 @@ impl EndpointGroup {
             tracing::error!(
                 upstream,
                 cause = %error,
-                "cannot use the changed upstream certificate authorities; keeping the current ones"
+                "cannot use the changed TLS files of the upstream; keeping the current ones"
             );
         }
         false
+    }
+
+    /// Cookies that lead clients back, if it has them.
+    #[must_use]
+    pub fn sticky(&self) -> Option<&Sticky> {
+        self.sticky.as_ref()
+    }
+
+    /// Places at endpoints with `max_connections`.
+    #[must_use]
+    pub fn capacity(&self) -> &Arc<Capacity> {
+        &self.capacity
     }
 
     /// Names among its endpoints.
@@ -235,7 +282,7 @@ impl EndpointGroup {
 
     /// Records the outcome of probes of an address.
     pub fn probed(&self, address: &Address, outcome: Result<(), BoxError>) {
-        if !address.health().set_down(outcome.is_err()) {
+        if !address.health().set_down(outcome.is_err(), Instant::now()) {
             return;
         }
         let (upstream, endpoint) = (&*self.settings.name, &**address.label());
@@ -266,7 +313,11 @@ impl EndpointGroup {
             }
             let (upstream, addresses) = (&*self.settings.name, &sockets);
             tracing::info!(upstream, %endpoint, ?addresses, "upstream addresses changed");
-            known.replace(endpoint, &sockets);
+            // Those of the first result start together, and none is warm.
+            let new = known.replace(endpoint, &sockets, &self.capacity);
+            if !heard {
+                new.iter().for_each(|address| address.health().returns(Instant::now()));
+            }
             true
         });
     }
@@ -283,7 +334,7 @@ fn secure(settings: &UpstreamSettings) -> Result<Option<Secure>, SecureError> {
 }
 
 fn fingerprint(settings: &UpstreamSettings) -> u64 {
-    pem::fingerprint(settings.secure.iter().filter_map(|secure| secure.ca.as_deref()))
+    pem::fingerprint(settings.secure.iter().flat_map(SecureSettings::files))
 }
 
 impl Known {
@@ -295,19 +346,29 @@ impl Known {
     }
 
     /// Replaces the addresses of an endpoint by `sockets`, in order; those known before keep their
-    /// state.
-    fn replace(&mut self, endpoint: &Arc<Endpoint>, sockets: &[SocketAddr]) {
+    /// state. Returns those that were not.
+    fn replace(
+        &mut self,
+        endpoint: &Arc<Endpoint>,
+        sockets: &[SocketAddr],
+        capacity: &Arc<Capacity>,
+    ) -> Vec<Arc<Address>> {
         let (before, others): (Vec<_>, Vec<_>) =
             self.addresses.drain(..).partition(|address| Arc::ptr_eq(address.endpoint(), endpoint));
         let known =
             // The same `Address` and not an equal one: workers compare pointers to keep
             // their pools.
             |remote: &Remote| before.iter().find(|address| address.remote() == remote).cloned();
+        let mut new = Vec::new();
         let now = sockets.iter().map(|socket| {
             let remote = Remote::Tcp(*socket);
-            known(&remote).unwrap_or_else(|| Address::new(endpoint, remote))
+            known(&remote).unwrap_or_else(|| {
+                new.push(Address::new(endpoint, remote, capacity));
+                Arc::clone(&new[new.len() - 1])
+            })
         });
         self.addresses = others;
         self.addresses.extend(now);
+        new
     }
 }

@@ -94,6 +94,14 @@ impl Failed {
         Box::new(Self { error, again: None })
     }
 
+    /// Response in place of which another try is granted. Its error is not reported, because that
+    /// try follows.
+    #[must_use]
+    pub fn unwanted() -> Box<Self> {
+        let error = Error::new(Kind::HttpProtocolError, "the status is in `retries.statuses`");
+        Box::new(Self { error, again: Some(Failure::Unwanted) })
+    }
+
     /// Failure before anything was sent, as there was no connection.
     #[must_use]
     #[cold]

@@ -3,11 +3,12 @@
 use std::{rc::Rc, sync::Arc};
 
 use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
 use http_body::Body;
 use tokio::time::Instant;
 
 use super::{
-    address_pools::AddressPools,
+    address_pools::{AddressPools, Choice},
     body::UpstreamBody,
     connect::Connector,
     connection_auth,
@@ -24,6 +25,7 @@ use crate::{
     http::{
         error::{Error, Kind},
         forwarded::Outbound,
+        header_list::HeaderList,
         message::Response,
     },
     log::entry::UpstreamStory,
@@ -81,6 +83,27 @@ where
     #[must_use]
     pub fn settings(&self) -> &UpstreamSettings {
         self.group.settings()
+    }
+
+    /// Sticky cookie that a client sent, if the upstream has one.
+    #[must_use]
+    pub fn presented<'a>(&self, headers: &'a HeaderList) -> Option<&'a [u8]> {
+        self.group.sticky()?.presented(headers)
+    }
+
+    /// `Set-Cookie` for a client that an endpoint with this label responded to; none if its cookie
+    /// leads there already.
+    #[must_use]
+    pub fn sticky_cookie(
+        &self,
+        endpoint: Option<&Arc<str>>,
+        presented: Option<&[u8]>,
+        is_secure: bool,
+    ) -> Option<HeaderValue> {
+        let sticky = self.group.sticky()?;
+        let id = self.pools.sticky_id(endpoint?)?;
+        let leads_there = presented == Some(id.as_bytes());
+        if leads_there { None } else { sticky.cookie(&id, is_secure) }
     }
 
     /// Closes connections that were idle for too long, and those to removed addresses.
@@ -167,11 +190,18 @@ where
         // Waits only before the first result for a name, as after a start.
         self.pools.settle().await;
         let now = Instant::now();
-        let Some(permit) = self.pools.choose(attempt.caller.address, &attempt.retry, now) else {
-            // The name is resolved now, not at the next interval.
-            self.group.doubt(None);
-            let error = Error::new(Kind::DnsError, "the endpoint's name did not resolve");
-            return Err(Failed::without_connection(error));
+        let (permit, now) = match self.pools.choose(&attempt.caller, &attempt.retry, now) {
+            Choice::Permit(permit) => (permit, now),
+            Choice::Full => {
+                let waiting = boxed(self.pools.wait_for_room(&attempt.caller));
+                (waiting.await.map_err(Failed::finally)?, Instant::now())
+            }
+            Choice::Nowhere => {
+                // The name is resolved now, not at the next interval.
+                self.group.doubt(None);
+                let error = Error::new(Kind::DnsError, "the endpoint's name did not resolve");
+                return Err(Failed::without_connection(error));
+            }
         };
         attempt.story.endpoint = Some(Arc::clone(permit.address().label()));
         // A kept connection may turn out closed. Without credit such a loss could not be repaired.
@@ -227,7 +257,7 @@ where
     ) -> Result<Lease<B>, Error> {
         let address = Arc::clone(permit.address());
         let start = Instant::now();
-        let lease = permit.open().await;
+        let lease = permit.open(&attempt.caller).await;
         attempt.story.connect = Some(start.elapsed());
         if lease.is_err() {
             // A container that was replaced has another address, which its name already leads to.
@@ -272,7 +302,15 @@ where
             Sent::Responded(response) => {
                 self.group.answered(lease.address(), start);
                 lease.has_response(&response.head.headers, &attempt.caller);
-                attempt.story.status = Some(response.head.status);
+                let status = response.head.status;
+                attempt.story.status = Some(status);
+                if !self.settings().retry_statuses.is_empty()
+                    && let Some(body) =
+                        self.instead_of(status, &lease, &mut attempt.retry, &attempt.original)
+                {
+                    attempt.body = body;
+                    return Err(Failed::unwanted());
+                }
                 sending.passed_on(response, lease).map_err(Failed::finally)
             }
             Sent::Lost(loss) => Err(self.lost(loss, &lease, &mut attempt.retry)),
@@ -285,6 +323,28 @@ where
                 Err(Failed::finally(Error::new(Kind::ConnectionReadTimeout, detail)))
             }
         }
+    }
+
+    /// Body of another try in place of a response with this status, if it is not wanted and there
+    /// may be one at an address that the request has not tried.
+    #[cold]
+    fn instead_of(
+        &self,
+        status: StatusCode,
+        lease: &Lease<B>,
+        retry: &mut Retry,
+        original: &Original<'_, B>,
+    ) -> Option<Replay<B>> {
+        let settings = self.settings();
+        if !settings.retry_statuses.contains(&status) || !original.is_repeatable() {
+            return None;
+        }
+        let (body, now) = (original.body()?, Instant::now());
+        let may_try = retry.leaves_for_another(lease.address(), settings);
+        // An address that is ejected would hardly respond better. The budget last: only a try that
+        // is made is paid.
+        let is_sent = may_try && self.pools.has_fit_untried(retry, now) && self.budget.spend(now);
+        is_sent.then(|| Replay::new(body))
     }
 
     /// Records the loss of a connection.

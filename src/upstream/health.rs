@@ -21,6 +21,9 @@ use super::settings::PassiveSettings;
 /// end.
 pub const LONGEST_FACTOR: u32 = 10;
 
+/// Share of the weight of an address that is warm, in thousandths.
+pub const FULL_WARMTH: u32 = 1_000;
+
 /// Health of one address.
 #[derive(Debug, Default)]
 pub struct Health {
@@ -28,6 +31,8 @@ pub struct Health {
     down: AtomicBool,
     /// True after an ejection until a success; the only flag that each request reads.
     suspect: AtomicBool,
+    /// True from an end of its being available until its share has grown again (`slow_start`).
+    warming: AtomicBool,
     faults: Mutex<Faults>,
 }
 
@@ -38,6 +43,8 @@ struct Faults {
     recent: VecDeque<Instant>,
     /// Latest ejection.
     ejection: Option<Ejection>,
+    /// Time at which it became available, otherwise than by the end of an ejection.
+    returned: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,8 +75,40 @@ impl Health {
     }
 
     /// Records the verdict of probes; returns true if it changed.
-    pub fn set_down(&self, down: bool) -> bool {
-        self.down.swap(down, Ordering::Relaxed) != down
+    pub fn set_down(&self, down: bool, now: Instant) -> bool {
+        let changed = self.down.swap(down, Ordering::Relaxed) != down;
+        if changed && !down {
+            self.returns(now);
+        }
+        changed
+    }
+
+    /// Records that it is available from now on, and was not before.
+    pub fn returns(&self, now: Instant) {
+        self.faults(|faults| faults.returned = Some(now));
+        self.warming.store(true, Ordering::Relaxed);
+    }
+
+    /// Share of its weight, in thousandths, that it has by now: it grows in equal steps while it is
+    /// available again, for the time of `slow_start`.
+    #[must_use]
+    pub fn warmth(&self, slow_start: Duration, now: Instant) -> u32 {
+        if !self.warming.load(Ordering::Relaxed) {
+            return FULL_WARMTH;
+        }
+        let since = self.faults(|faults| {
+            let ended = faults.ejection.map(|one| one.until()).filter(|until| *until <= now);
+            ended.max(faults.returned)
+        });
+        let elapsed = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        if elapsed >= slow_start {
+            // An ejection in between sets it again, behind this look.
+            self.warming.store(false, Ordering::Relaxed);
+            return FULL_WARMTH;
+        }
+        // At least one, as an address without a weight could not be compared with others.
+        let grown = elapsed.as_nanos() * u128::from(FULL_WARMTH) / slow_start.as_nanos().max(1);
+        u32::try_from(grown).unwrap_or(FULL_WARMTH).max(1)
     }
 
     /// Records a failed request; returns true if that is enough to eject the address.
@@ -113,6 +152,7 @@ impl Health {
         });
         // After the ejection is recorded: a reader that sees the flag finds it.
         self.suspect.store(true, Ordering::Relaxed);
+        self.warming.store(true, Ordering::Relaxed);
         time
     }
 
@@ -123,7 +163,16 @@ impl Health {
         }
         // A response to an older request only proves that the endpoint worked before.
         let later = self.faults(|faults| faults.ejection.is_none_or(|one| sent > one.since));
-        later && self.suspect.swap(false, Ordering::Relaxed)
+        if !later || !self.suspect.swap(false, Ordering::Relaxed) {
+            return false;
+        }
+        // One that ends its ejection early is available from that request on.
+        self.faults(|faults| {
+            if faults.ejection.is_some_and(|one| sent < one.until()) {
+                faults.returned = Some(sent);
+            }
+        });
+        true
     }
 
     fn faults<T>(&self, look: impl FnOnce(&mut Faults) -> T) -> T {
@@ -178,8 +227,25 @@ mod tests {
     #[test]
     fn probes_count_for_themselves() {
         let (health, now) = (Health::default(), Instant::now());
-        assert!(health.set_down(true) && !health.set_down(true));
+        assert!(health.set_down(true, now) && !health.set_down(true, now));
         assert!(!health.is_fit(now) && !health.is_ejected(now) && !health.succeeds(now));
-        assert!(health.set_down(false) && health.is_fit(now));
+        assert!(health.set_down(false, now) && health.is_fit(now));
+    }
+
+    #[test]
+    fn warmth_grows_from_the_end_of_an_ejection_and_of_failing_probes() {
+        let (slow_start, start) = (Duration::from_secs(20), Instant::now());
+        let warmth = |health: &Health, second| health.warmth(slow_start, after(start, second));
+        let health = Health::default();
+        assert_eq!(warmth(&health, 0), 1_000);
+        health.eject(&SETTINGS, start);
+        let grown = [10, 11, 15, 20, 29, 30].map(|second| warmth(&health, second));
+        assert_eq!(grown, [1, 50, 250, 500, 950, 1_000]);
+        health.set_down(true, after(start, 40));
+        health.set_down(false, after(start, 50));
+        assert_eq!([50, 60, 70].map(|second| warmth(&health, second)), [1, 500, 1_000]);
+        health.eject(&SETTINGS, after(start, 80));
+        assert!(health.succeeds(after(start, 82)));
+        assert_eq!(warmth(&health, 92), 500);
     }
 }

@@ -219,7 +219,7 @@ impl<B> Http1Conn<B> {
     /// Returns the connection after a protocol switch, with the data received on it already.
     #[must_use]
     pub fn switch(self) -> Switched {
-        Switched { io: self.stream, early: self.received.freeze() }
+        Switched { io: self.stream, early: self.received.freeze(), counted: None }
     }
 
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {

@@ -9,7 +9,7 @@
 use std::{
     cell::{Cell, RefCell},
     fmt,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
@@ -25,9 +25,12 @@ use super::{
     balance::Share,
     connect::{self, Connector},
     connection_auth,
+    endpoints::EndpointGroup,
+    health::FULL_WARMTH,
     http1::Http1Conn,
     http2::{Http2Pool, Http2Stream},
-    settings::{Protocol, UpstreamSettings},
+    proxy_header::Introduction,
+    settings::Protocol,
     silent_close::CloseHistory,
 };
 use crate::{
@@ -39,7 +42,11 @@ use crate::{
 pub struct Pool<B> {
     address: Arc<Address>,
     share: Share,
+    /// Value of the cookie that leads to the address, if the upstream has one.
+    sticky_id: Option<Box<str>>,
     connector: Connector,
+    /// Connector for one client each, in its place.
+    introduction: Option<Rc<Introduction>>,
     max_idle: Cell<usize>,
     idle_time: std::time::Duration,
     /// Idle connections, each with the end of its time.
@@ -88,11 +95,22 @@ pub enum Way<B> {
 impl<B> Pool<B> {
     /// Creates an empty pool for one address.
     #[must_use]
-    pub fn new(address: Arc<Address>, settings: &UpstreamSettings, connector: Connector) -> Self {
+    pub fn new(
+        address: Arc<Address>,
+        group: &EndpointGroup,
+        connector: Connector,
+        introduction: Option<Rc<Introduction>>,
+    ) -> Self {
+        let (settings, weight) = (group.settings(), address.endpoint().weight);
+        // In thousandths where it may grow by them.
+        let scale = if settings.slow_start.is_some() { FULL_WARMTH } else { 1 };
+        let share = Share::new(address.remote(), weight * scale);
         Self {
-            share: Share::new(address.remote(), address.endpoint().weight),
+            share,
+            sticky_id: group.sticky().map(|sticky| sticky.id(address.remote())),
             address,
             connector: connect::within(settings.connect_timeout, connector),
+            introduction,
             max_idle: Cell::new(settings.keepalive_max_idle),
             idle_time: settings.keepalive_idle,
             idle: RefCell::default(),
@@ -115,11 +133,32 @@ impl<B> Pool<B> {
         &self.share
     }
 
-    /// Takes a permit for one more request.
+    /// Value of the cookie that leads to the address, if the upstream has one.
     #[must_use]
-    pub fn permit(self: &Rc<Self>) -> EndpointPermit<B> {
+    pub fn sticky_id(&self) -> Option<&str> {
+        self.sticky_id.as_deref()
+    }
+
+    /// Adapts the share of the address to the time since it became available.
+    pub fn grow(&self, slow_start: std::time::Duration, now: Instant) {
+        let warmth = self.address.health().warmth(slow_start, now);
+        self.share.grow_to(self.address.endpoint().weight * warmth);
+    }
+
+    /// Returns true if it may get one more request.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.address.capacity().is_none_or(|(capacity, max)| capacity.has_room(max))
+    }
+
+    /// Takes a permit for one more request; none if it has no room.
+    #[must_use]
+    pub fn permit(self: &Rc<Self>) -> Option<EndpointPermit<B>> {
+        if self.address.capacity().is_some_and(|(capacity, max)| !capacity.enter(max)) {
+            return None;
+        }
         self.share.under_way.set(self.share.under_way.get() + 1);
-        EndpointPermit { pool: Rc::clone(self) }
+        Some(EndpointPermit { pool: Rc::clone(self) })
     }
 
     /// Closes connections that were idle for too long, or that the endpoint closed.
@@ -213,15 +252,24 @@ where
     ///
     /// # Errors
     /// The reason why it could not be opened.
-    pub async fn open(self) -> Result<Lease<B>, Error> {
-        let connecting = || connect::connect(&self.pool.connector, &self.pool.address);
+    pub async fn open(self, caller: &Caller<'_, B>) -> Result<Lease<B>, Error> {
+        let connecting = || match &self.pool.introduction {
+            None => connect::connect(&self.pool.connector, &self.pool.address),
+            Some(one) => connect::connect(&one.of(caller.socket()), &self.pool.address),
+        };
         if let Some(http2_conns) = &self.pool.http2_conns {
             let stream = http2_conns.open(connecting).await?;
             return Ok(self.lease(stream.has_served(), Way::Stream(stream)));
         }
         // The connector has the connect time-out and TLS as layers, so none is added here.
         let connection = Http1Conn::new(connecting().await?, self.pool.limits);
-        Ok(self.lease(false, Way::Own(connection)))
+        let is_introduced = self.pool.introduction.is_some();
+        let mut lease = self.lease(false, Way::Own(connection));
+        if is_introduced {
+            // Its header names this client, so that no other may use it.
+            lease.bind(caller);
+        }
+        Ok(lease)
     }
 }
 
@@ -229,6 +277,9 @@ impl<B> Drop for EndpointPermit<B> {
     fn drop(&mut self) {
         let under_way = &self.pool.share.under_way;
         under_way.set(under_way.get() - 1);
+        if let Some((capacity, _)) = self.pool.address.capacity() {
+            capacity.leave();
+        }
     }
 }
 
@@ -274,11 +325,13 @@ impl<B> Lease<B> {
 
     /// Returns the connection after a protocol switch; none if it is shared.
     #[must_use]
-    pub fn switch(self) -> Option<Switched> {
-        match self.way {
-            Way::Own(connection) => Some(connection.switch()),
-            Way::Stream(_) => None,
-        }
+    pub fn switch(self) -> Option<Switched>
+    where
+        B: 'static,
+    {
+        let Way::Own(connection) = self.way else { return None };
+        // A tunnel is as much in progress as a request is.
+        Some(Switched { counted: Some(Box::new(self.permit)), ..connection.switch() })
     }
 
     /// Returns true if it has carried a request before; for a shared connection, if it has carried
@@ -387,6 +440,10 @@ where
 pub struct Caller<'a, B> {
     /// Client address.
     pub address: IpAddr,
+    /// Port of the client; 0 if a proxy in front has named the client.
+    pub port: u16,
+    /// Value of the sticky cookie that it sent, if the upstream has one.
+    pub sticky: Option<&'a [u8]>,
     /// Slot for the private connection of its connection; none for a stream.
     pub private: Option<&'a Rc<Private<B>>>,
 }
@@ -425,6 +482,12 @@ where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
+    /// Address and port of the client.
+    #[must_use]
+    pub fn socket(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
+
     /// Takes the kept connection, if it leads to one of these addresses and was not closed
     /// meanwhile.
     pub fn take(&self, pools: &[Rc<Pool<B>>]) -> Option<Lease<B>> {
@@ -433,7 +496,7 @@ where
         };
         // Taken before it is checked: a slot with a closed connection is of no use.
         let bound = self.private?.0.borrow_mut().take_if(leads_there)?;
-        let mut lease = bound.pool.permit().resume(bound.connection)?;
+        let mut lease = bound.pool.permit()?.resume(bound.connection)?;
         // A lease starts as if its connection were shared. Without this it would return to
         // the pool.
         lease.bind(self);

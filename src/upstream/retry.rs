@@ -2,7 +2,8 @@
 //!
 //! Guarantees (RFC 9110, section 9.2.2): a request is sent again only in three cases. Nothing of it
 //! was written; an HTTP/2 endpoint reported that it did not process it; or it is idempotent, has no
-//! body or one that is kept, and no byte of a response was received. `failure.rs` reports a
+//! body or one that is kept, and no byte of a response was received, or one with a status of
+//! `retries.statuses`. `failure.rs` reports a
 //! [`Failure`] in these cases alone; after any other the request has failed.
 //! `tests/edge/retries.rs` and `tests/edge/failure.rs` hold them.
 //!
@@ -46,6 +47,8 @@ pub enum Failure {
     Closed,
     /// A fresh connection ended before a byte of the response.
     Unanswered,
+    /// The endpoint responded with a status of `retries.statuses`, and another try is granted.
+    Unwanted,
 }
 
 impl Failure {
@@ -70,6 +73,7 @@ impl Failure {
 /// | `Refused` | `Refused` move | `Refused` move | `Refused` try | `Unanswered` try |
 /// | `Closed` | `Fresh` try | `Fresh` try | `Refused` try | `Unanswered` try |
 /// | `Unanswered` | `Unanswered` hold | `Unanswered` hold | `Refused` never | `Unanswered` never |
+/// | `Unwanted` | `Any` now | `Fresh` now | `Refused` now | `Unanswered` now |
 ///
 /// | step | the request is sent again |
 /// |---|---|
@@ -103,7 +107,8 @@ enum RetryState {
 /// Step after a failed try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Sent again immediately; the next connection is a fresh one, so this happens once.
+    /// Sent again immediately: the next connection is a fresh one, so this happens once, or the
+    /// try is granted already.
     Now,
     /// Sent immediately to an address that it has not tried.
     Other,
@@ -142,7 +147,10 @@ impl RetryState {
         match (failure, self) {
             // Nothing of it reached a connection, or one that served before: kept ones are as good
             // as they were.
-            (Failure::Unopened | Failure::Untrusted | Failure::GoingAway, _) => self,
+            (
+                Failure::Unopened | Failure::Untrusted | Failure::GoingAway | Failure::Unwanted,
+                _,
+            ) => self,
             (Failure::Refused, Self::Any | Self::Fresh) => Self::Refused,
             (Failure::Unanswered, Self::Any | Self::Fresh) => Self::Unanswered,
             (_, Self::Any | Self::Fresh) => Self::Fresh,
@@ -158,7 +166,7 @@ impl RetryState {
             }
             Failure::Unopened | Failure::Untaken => Next::Pause,
             Failure::Untrusted => Next::Never,
-            Failure::Stale => Next::Now,
+            Failure::Stale | Failure::Unwanted => Next::Now,
             Failure::Refused if !was_fair => try_if(facts.may_try),
             Failure::GoingAway | Failure::Unprocessed | Failure::Refused if facts.may_move => {
                 Next::Move
@@ -230,6 +238,18 @@ impl Retry {
         }
     }
 
+    /// Counts a response that is not wanted as a failed try at this address. Returns true if another
+    /// one is within `attempts`.
+    pub fn leaves_for_another(
+        &mut self,
+        address: &Arc<Address>,
+        settings: &UpstreamSettings,
+    ) -> bool {
+        self.tried.push(Arc::clone(address));
+        self.tries += 1;
+        self.tries < settings.attempts
+    }
+
     /// Step after a failure. `has_untried` returns true if there is an address that it has not
     /// tried. It is called only where that counts, because a look at the addresses marks their last
     /// change as seen, and a pause ends with the next change.
@@ -289,7 +309,7 @@ mod tests {
 
     const STATES: [RetryState; 4] =
         [RetryState::Any, RetryState::Fresh, RetryState::Refused, RetryState::Unanswered];
-    const FAILURES: [Failure; 9] = [
+    const FAILURES: [Failure; 10] = [
         Failure::Unopened,
         Failure::Untrusted,
         Failure::Untaken,
@@ -299,6 +319,7 @@ mod tests {
         Failure::Refused,
         Failure::Closed,
         Failure::Unanswered,
+        Failure::Unwanted,
     ];
 
     /// Step by the second table of [`RetryState`].

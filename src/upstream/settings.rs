@@ -8,11 +8,11 @@ use std::{
     time::Duration,
 };
 
-use http::uri::PathAndQuery;
+use http::{StatusCode, uri::PathAndQuery};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{balance::Balance, remote::Remote};
+use super::{balance::Balance, remote::Remote, sticky::StickySettings};
 use crate::http::framing::HeaderLimits;
 
 /// Endpoint as written: an address, a Unix socket, or a name that stands for all its addresses.
@@ -28,6 +28,8 @@ pub struct Endpoint {
     pub weight: u32,
     /// True if it gets requests only while no other endpoint is available.
     pub backup: bool,
+    /// Limit on the requests in progress at each of its addresses, if any.
+    pub max_connections: Option<u32>,
     /// True if it was written with `https://`.
     pub tls: bool,
 }
@@ -36,7 +38,15 @@ impl Endpoint {
     /// Endpoint at a host and port, without TLS and with the usual weight.
     #[must_use]
     pub fn at(host: String, port: u16) -> Self {
-        Self { socket: None, host, port, weight: 1, backup: false, tls: false }
+        Self {
+            socket: None,
+            host,
+            port,
+            weight: 1,
+            backup: false,
+            max_connections: None,
+            tls: false,
+        }
     }
 
     /// Endpoint at a Unix socket.
@@ -97,6 +107,40 @@ pub struct SecureSettings {
     pub ca: Option<PathBuf>,
     /// Name in the certificates, if it is not the host of the endpoint.
     pub server_name: Option<String>,
+    /// Certificate that weir shows.
+    pub client: Option<ClientPair>,
+    /// SHA-256 of the certificates of which an endpoint must show one; empty for any.
+    pub fingerprints: Vec<Fingerprint>,
+}
+
+/// SHA-256 of a certificate in DER.
+pub type Fingerprint = [u8; 32];
+
+/// Files of a client certificate and its key, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientPair {
+    /// Certificate and its chain.
+    pub cert: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+impl SecureSettings {
+    /// Files that are read, whose change replaces the TLS of an upstream.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let pair = self.client.iter().flat_map(|pair| [&pair.cert, &pair.key]);
+        self.ca.iter().chain(pair).map(PathBuf::as_path)
+    }
+}
+
+/// Version of the PROXY protocol that connections begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyHeader {
+    /// Text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// Named group of endpoints.
@@ -112,6 +156,12 @@ pub struct UpstreamSettings {
     pub protocol: Protocol,
     /// Load balancing method.
     pub balance: Balance,
+    /// Wait for room at an endpoint with `max_connections`.
+    pub queue: QueueSettings,
+    /// Cookie that leads a client back to its address, if any.
+    pub sticky: Option<StickySettings>,
+    /// Time in which the share of an address grows that has become available, if any.
+    pub slow_start: Option<Duration>,
     /// Interval of name resolution.
     pub dns_refresh: Duration,
     /// Time-out of a connect.
@@ -126,8 +176,12 @@ pub struct UpstreamSettings {
     pub keepalive_max_idle: usize,
     /// Time for which an idle connection is kept.
     pub keepalive_idle: Duration,
+    /// PROXY header that connections begin with, if any.
+    pub proxy_header: Option<ProxyHeader>,
     /// Limit on tries of a request, the first included.
     pub attempts: u32,
+    /// Statuses of responses in place of which another address is asked.
+    pub retry_statuses: Vec<StatusCode>,
     /// Time that a request of which nothing was sent waits for an endpoint that accepts
     /// connections.
     pub hold: Duration,
@@ -143,6 +197,15 @@ impl UpstreamSettings {
     pub fn scheme(&self) -> &'static str {
         if self.secure.is_some() { "https" } else { "http" }
     }
+}
+
+/// Wait of requests for room at an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueSettings {
+    /// Limit on the requests that wait; 0 to let none wait.
+    pub max: usize,
+    /// Longest wait.
+    pub max_wait: Duration,
 }
 
 /// Conditions for ejecting an address.

@@ -823,3 +823,37 @@ async fn unix_sockets() {
     })
     .await;
 }
+
+/// A client returns to its server, and a request beyond the limit of both waits for three seconds.
+#[tokio::test(start_paused = true)]
+async fn sessions() {
+    on_raw_edge(example("sessions"), |edge, mut pipes| async move {
+        let mut client = edge.connect();
+        let mut set = None;
+        for _ in 0..3 {
+            let cookie = set.as_ref().map_or(String::new(), |set| format!("cookie: {set}\r\n"));
+            let request = format!("GET / HTTP/1.1\r\nhost: a\r\n{cookie}\r\n");
+            client.write_all(request.as_bytes()).await.expect("an open pipe");
+            let mut pipe = pipes.recv().await.expect("a connection");
+            assert!(pipe.read(&mut [0; 1024]).await.expect("a request") > 0);
+            let response = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            pipe.write_all(response).await.expect("an open pipe");
+            let mut got = vec![0; 1024];
+            let count = client.read(&mut got).await.expect("a response");
+            let got = String::from_utf8_lossy(&got[..count]).into_owned();
+            let cookie = got.lines().find_map(|line| line.strip_prefix("set-cookie: "));
+            // It is set once.
+            assert_eq!(cookie.is_some(), set.is_none(), "{got}");
+            let value = cookie.and_then(|cookie| cookie.split(';').next());
+            set = set.or(value.map(str::to_owned));
+        }
+        let asked = (0..203).map(|_| ask(&edge, "192.0.2.1", "GET /", &["host: a"]));
+        let asked = timeout(Duration::from_millis(3_001), join_all(asked)).await;
+        // 200 are in progress without an end, and the others did not wait longer.
+        assert!(asked.is_err());
+        for expected in [200, 200, 200, 503, 503, 503] {
+            assert_eq!(edge.line().await["status"], expected);
+        }
+    })
+    .await;
+}

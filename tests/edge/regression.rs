@@ -579,6 +579,8 @@ fn r062_a_withdrawn_authority_stayed_trusted() {
     let file = one.path("ca.pem");
     let mut upstreams = config(&[]).upstreams;
     upstreams[0].secure = Some(weir::upstream::settings::SecureSettings {
+        client: None,
+        fingerprints: Vec::new(),
         ca: Some(file.clone()),
         server_name: None,
     });

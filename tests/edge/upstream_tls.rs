@@ -10,7 +10,10 @@ use rustls::{
 };
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio_rustls::TlsAcceptor;
-use weir::{config::Config, upstream::settings::SecureSettings};
+use weir::{
+    config::Config,
+    upstream::settings::{ClientPair, SecureSettings},
+};
 
 use crate::{
     certificates::Authority,
@@ -26,8 +29,17 @@ pub fn secured(authority: &Authority) -> Config {
     upstream.secure = Some(SecureSettings {
         ca: Some(authority.path("ca.pem")),
         server_name: Some("app.test".into()),
+        client: None,
+        fingerprints: Vec::new(),
     });
     config
+}
+
+/// SHA-256 of the certificate of an authority.
+fn fingerprint(authority: &Authority, stem: &str) -> [u8; 32] {
+    let digest =
+        ::aws_lc_rs::digest::digest(&::aws_lc_rs::digest::SHA256, &authority.certificate(stem));
+    digest.as_ref().try_into().expect("32 bytes")
 }
 
 /// An endpoint with the certificate `app` of this authority, which speaks these protocols.
@@ -158,4 +170,91 @@ async fn timeout_connect_covers_upstream_tls_handshake() {
         held.abort();
     })
     .await;
+}
+
+/// Responds by `acceptor` on every connection; the status and kind a client and the log get.
+async fn served_by(config: Config, acceptor: TlsAcceptor) -> (u16, String) {
+    let mut got = None;
+    let outcome = &mut got;
+    on_raw_edge(config, |edge, mut pipes| async move {
+        tokio::task::spawn_local(async move {
+            while let Some(pipe) = pipes.recv().await {
+                tokio::task::spawn_local(answer(acceptor.clone(), pipe));
+            }
+        });
+        let status = status(&edge.exchange(GET).await);
+        let line = edge.line().await;
+        *outcome = Some((status, line["error"]["kind"].as_str().unwrap_or_default().to_owned()));
+    })
+    .await;
+    got.expect("an outcome")
+}
+
+#[tokio::test(start_paused = true)]
+async fn fingerprint_stands_for_authority_and_name_and_beside_ca_for_neither() {
+    let (known, stranger) = (Authority::new(), Authority::new());
+    known.issue("app", &["app.test"]);
+    stranger.issue("app", &["other.test"]);
+    let pinned = |of: &Authority, ca: bool| {
+        let mut config = secured(&known);
+        let secure = config.upstreams[0].secure.as_mut().expect("TLS");
+        secure.fingerprints = vec![[7; 32], fingerprint(of, "app")];
+        secure.ca = secure.ca.take().filter(|_| ca);
+        config
+    };
+    let (fine, refused) = ((200, String::new()), (502, "tls_certificate_error".to_owned()));
+    let shows = |authority| endpoint(authority, &[]);
+    assert_eq!(served_by(pinned(&stranger, false), shows(&stranger)).await, fine);
+    assert_eq!(served_by(pinned(&known, false), shows(&stranger)).await, refused);
+    assert_eq!(served_by(pinned(&known, true), shows(&known)).await, fine);
+    assert_eq!(served_by(pinned(&stranger, true), shows(&stranger)).await, refused);
+    assert_eq!(served_by(pinned(&stranger, true), shows(&known)).await, refused);
+}
+
+/// A certificate is public: without its key it proves nothing.
+#[tokio::test(start_paused = true)]
+async fn fingerprint_without_the_key_is_refused() {
+    let (owner, thief) = (Authority::new(), Authority::new());
+    owner.issue("app", &["app.test"]);
+    thief.issue("app", &["app.test"]);
+    let key = PrivateKeyDer::from_pem_file(thief.path("app.key")).expect("a key");
+    let provider = aws_lc_rs::default_provider();
+    let key = provider.key_provider.load_private_key(key).expect("a key");
+    let stolen = rustls::sign::CertifiedKey::new(vec![owner.certificate("app")], key);
+    let builder = ServerConfig::builder_with_provider(Arc::new(provider));
+    let builder = builder.with_safe_default_protocol_versions().expect("versions");
+    let shown = rustls::sign::SingleCertAndKey::from(stolen);
+    let server = builder.with_no_client_auth().with_cert_resolver(Arc::new(shown));
+    let mut config = secured(&owner);
+    let secure = config.upstreams[0].secure.as_mut().expect("TLS");
+    (secure.ca, secure.fingerprints) = (None, vec![fingerprint(&owner, "app")]);
+    let (status, kind) = served_by(config, Arc::new(server).into()).await;
+    assert_eq!((status, &*kind), (502, "tls_certificate_error"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn endpoint_that_wants_a_client_certificate_gets_the_configured_one() {
+    let authority = Authority::new();
+    authority.issue("app", &["app.test"]);
+    authority.issue("weir", &["weir.test"]);
+    let mut roots = rustls::RootCertStore::empty();
+    for root in weir::runtime::pem::certificates(&authority.path("ca.pem")).expect("a file") {
+        roots.add(root).expect("a certificate");
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
+        Arc::new(roots),
+        Arc::clone(&provider),
+    );
+    let builder = ServerConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions().expect("versions");
+    let builder = builder.with_client_cert_verifier(verifier.build().expect("a verifier"));
+    let key = PrivateKeyDer::from_pem_file(authority.path("app.key")).expect("a key");
+    let shown = builder.with_single_cert(vec![authority.certificate("app")], key);
+    let acceptor = TlsAcceptor::from(Arc::new(shown.expect("a certificate")));
+    let mut config = secured(&authority);
+    let without = served_by(config.clone(), acceptor.clone()).await.0;
+    config.upstreams[0].secure.as_mut().expect("TLS").client =
+        Some(ClientPair { cert: authority.path("weir.pem"), key: authority.path("weir.key") });
+    assert_eq!((without, served_by(config, acceptor).await.0), (502, 200));
 }

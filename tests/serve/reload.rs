@@ -364,13 +364,13 @@ fn authorities_of_an_upstream_are_watched_and_heal() {
     let weir = Weir::run(&trusting(secured(&shown), &file));
     assert_eq!(get(weir.address, "/").status, 200);
     fs::write(&file, "half a certificate").expect("a file");
-    weir.says("cannot use the changed upstream certificate authorities");
+    weir.says("cannot use the changed TLS files of the upstream");
     assert_eq!(get(weir.address, "/").status, 200);
     trust(&other);
-    weir.says("upstream certificate authorities changed");
+    weir.says("upstream TLS files changed");
     assert_eq!(get(weir.address, "/").status, 502);
     trust(&shown);
-    weir.says("upstream certificate authorities changed");
+    weir.says("upstream TLS files changed");
     assert_eq!(get(weir.address, "/").status, 200);
 }
 

@@ -44,7 +44,7 @@ pub use route::{
 };
 pub use upstream::{
     Active, Dns, EndpointSpec, HealthSpec, Keepalive, LongEndpoint, Passive, ResponseLimits,
-    Retries, UpstreamSpec, UpstreamTimeouts, UpstreamTls,
+    Retries, StickySpec, UpstreamQueue, UpstreamSpec, UpstreamTimeouts, UpstreamTls,
 };
 pub use zone::{ZoneKey, ZoneSpec};
 

@@ -4,7 +4,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::amount::Amount;
-use crate::upstream::{balance::Balance, settings::Protocol};
+use crate::upstream::{
+    balance::Balance,
+    settings::{Protocol, ProxyHeader},
+    sticky::SameSite,
+};
 
 /// Group of servers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -18,6 +22,10 @@ pub struct UpstreamSpec {
     /// `proxy_ssl_verify on`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<UpstreamTls>,
+    /// PROXY header with the client address at the beginning of each connection, `v1` or `v2`. A
+    /// connection then carries the requests of one client alone. Not with `protocol: http2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyHeader>,
     /// Protocol of the endpoints. `http2` is chosen by ALPN over TLS and by prior knowledge
     /// without; gRPC needs it (nginx: `grpc_pass`).
     #[serde(default)]
@@ -28,6 +36,21 @@ pub struct UpstreamSpec {
     /// only when that address comes or goes (IPv6 by /64) (nginx: `least_conn`, `ip_hash`).
     #[serde(default)]
     pub balance: Balance,
+    /// Wait of requests that no endpoint has room for. Those that find no room in it get 503
+    /// (nginx: `queue`).
+    #[serde(default)]
+    pub queue: UpstreamQueue,
+    /// Cookie that leads a client back to the address that served it; none by default. `balance`
+    /// chooses for clients without it, and when that address is not available (nginx: `sticky
+    /// cookie`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<StickySpec>,
+    /// Time in which the share of an address grows from nothing to its weight, after it was
+    /// ejected, failed its probes, or is new for its name; none by default. Not of an only address
+    /// (nginx: `slow_start=`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-type" = "time"))]
+    pub slow_start: Option<String>,
     /// Resolution of names.
     #[serde(default)]
     pub dns: Dns,
@@ -69,6 +92,21 @@ pub struct UpstreamTls {
     /// `proxy_ssl_name`, `proxy_ssl_server_name on`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,
+    /// PEM file with the certificate that weir shows to the servers, then its chain; read again
+    /// every 5 s (nginx: `proxy_ssl_certificate`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-type" = "path"))]
+    pub cert: Option<String>,
+    /// PEM file with the key of that certificate (nginx: `proxy_ssl_certificate_key`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-type" = "path"))]
+    pub key: Option<String>,
+    /// SHA-256 fingerprints in hexadecimal digits, with or without colons. A server must show a
+    /// certificate that has one of them, signed by any authority, for any name and time. With
+    /// `ca` it must pass that check too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-type" = "list of fingerprints"))]
+    pub fingerprints: Vec<String>,
 }
 
 /// Server of an upstream, alone or with settings.
@@ -96,14 +134,53 @@ pub struct LongEndpoint {
     /// The endpoint gets requests only while no address of the others is available (nginx: `backup`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub backup: bool,
+    /// Requests in progress at each address of the endpoint, over all workers, 1 to 65536;
+    /// tunnels count until they end. Further ones go to other endpoints, or wait (`queue`). No
+    /// limit by default (nginx: `max_conns=`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65536))]
+    pub max_connections: Option<u32>,
 }
 
 impl LongEndpoint {
     /// Settings that an address alone stands for.
     #[must_use]
     pub fn at(address: String) -> Self {
-        Self { address, weight: one(), backup: false }
+        Self { address, weight: one(), backup: false, max_connections: None }
     }
+}
+
+/// Cookie that leads a client back to its address, with `HttpOnly`, `Path=/`, and over TLS `Secure`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StickySpec {
+    /// Name of the cookie. Its value is a digest, which shows nothing of the address.
+    pub cookie: String,
+    /// Secret of the digest, at least 16 bytes, like `${file:/run/secrets/sticky}`. Several weirs
+    /// with the same secret lead clients alike. Without it a process makes one, and its cookies
+    /// lead nowhere after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// Time that the client keeps the cookie; by default until the browser ends (nginx:
+    /// `expires=`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-type" = "time"))]
+    pub max_age: Option<String>,
+    /// `SameSite` of the cookie. `none` makes it `Secure` (nginx: `samesite=`).
+    #[serde(default)]
+    pub same_site: SameSite,
+}
+
+/// Wait for room at endpoints with `max_connections`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct UpstreamQueue {
+    /// Requests that may wait, first come, first served, 0 to 65536.
+    #[schemars(range(min = 0, max = 65536))]
+    pub max: u32,
+    /// Longest wait.
+    #[schemars(extend("x-type" = "time"))]
+    pub max_wait: String,
 }
 
 /// Resolution of the names of endpoints.
@@ -126,6 +203,12 @@ pub struct Retries {
     /// `proxy_next_upstream_tries`).
     #[schemars(range(min = 1, max = 10))]
     pub attempts: u32,
+    /// Statuses of responses in place of which an address is asked that the request has not tried:
+    /// 403, 404, 429, and 500 to 599. It must be idempotent and have no body, or one that is kept.
+    /// None by default (nginx: `proxy_next_upstream http_503`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-type" = "list of statuses"))]
+    pub statuses: Vec<u16>,
 }
 
 /// Health of the addresses of an upstream.
@@ -255,8 +338,12 @@ impl Default for UpstreamSpec {
         Self {
             endpoints: Vec::new(),
             tls: None,
+            proxy_protocol: None,
             protocol: Protocol::default(),
             balance: Balance::default(),
+            queue: UpstreamQueue::default(),
+            sticky: None,
+            slow_start: None,
             dns: Dns::default(),
             hold: default_hold(),
             retries: Retries::default(),
@@ -268,6 +355,12 @@ impl Default for UpstreamSpec {
     }
 }
 
+impl Default for UpstreamQueue {
+    fn default() -> Self {
+        Self { max: 0, max_wait: "5s".to_owned() }
+    }
+}
+
 impl Default for Dns {
     fn default() -> Self {
         Self { refresh: "5s".to_owned() }
@@ -276,7 +369,7 @@ impl Default for Dns {
 
 impl Default for Retries {
     fn default() -> Self {
-        Self { attempts: 2 }
+        Self { attempts: 2, statuses: Vec::new() }
     }
 }
 

@@ -62,7 +62,7 @@ impl Worker {
             };
             let closing = Bounds { lingering: &self.lingering, place, drain: &self.drain };
             if !http2 {
-                let peer = Peer::new(peer.ip(), transport, &self.latest_host);
+                let peer = Peer::new(peer, transport, &self.latest_host);
                 return self.serve_http1(&conn, &peer, door.max_requests, closing).await;
             }
             self.serve_http2(&conn, peer, transport, door.max_requests).await;
@@ -86,15 +86,16 @@ impl Worker {
     ) {
         let channel = RequestChannel::connection(conn);
         let channel = &channel;
-        let refused = matches!(peer.transport, Transport::PlainToTls).then_some(Flaw::PLAIN_TO_TLS);
+        let is_refused = matches!(peer.transport, Transport::PlainToTls);
         let service = |head: Box<RequestParts>, body: IncomingBody| {
             let serving = self.serving();
             // Its next response is the last, so a new process gets the client's next connection.
             if self.leaving.get() {
                 channel.state.drain();
             }
-            let unfit = refused.map(|flaw| Unfit { flaw, target: None });
             async move {
+                let flaw = is_refused.then_some(Flaw::PLAIN_TO_TLS);
+                let unfit = flaw.map(|flaw| Unfit { flaw, target: None });
                 let work = pin!(serving.proxy.serve(channel, peer, head, body, unfit));
                 guarded(channel, work).await
             }
@@ -105,7 +106,8 @@ impl Worker {
         let head = UnfinishedHead::new(self, conn, peer.address, Version::HTTP_11);
         let blame = |error: &Error| {
             // A head that cannot be read was sent to the wrong port too, which explains more.
-            let other = refused.filter(|_| error.kind() == Kind::HttpRequestError).map(Error::from);
+            let is_other = is_refused && error.kind() == Kind::HttpRequestError;
+            let other = is_other.then(|| Error::from(Flaw::PLAIN_TO_TLS));
             let error = other.as_ref().unwrap_or(error);
             let response = reply::raw_response(error);
             // A connection that was cut gets no response.
@@ -124,7 +126,7 @@ impl Worker {
         max_requests: u64,
     ) {
         // Shared by all streams: they have one peer and one handshake.
-        let peer = Rc::new(Peer::new(address.ip(), transport, &self.latest_host));
+        let peer = Rc::new(Peer::new(address, transport, &self.latest_host));
         let (worker, state) = (Rc::clone(self), Rc::clone(conn.state()));
         let answer = move |line: RequestChannel, head, body, unfit| {
             let (serving, peer) = (worker.serving(), Rc::clone(&peer));
