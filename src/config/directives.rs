@@ -737,7 +737,7 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
         PARAMETER,
         Unsupported,
         NONE,
-        "all endpoints of an upstream are equal but for `weight` and `backup`",
+        "write `max_connections` of the endpoint, or `slow_start` of the upstream, by hand",
     ),
     row(
         "proxy_bind, proxy_socket_keepalive, grpc_bind, proxy_method, proxy_pass_request_body, \
@@ -875,7 +875,7 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
         ALL,
         Unsupported,
         NONE,
-        "weir shows endpoints no certificate",
+        "write `tls: { cert: FILE, key: FILE }` of the upstream by hand",
     ),
     row(
         "proxy_ssl_ciphers, proxy_ssl_protocols, proxy_ssl_server_name, \
@@ -992,7 +992,7 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
         SERVERS,
         Unsupported,
         NONE,
-        "TLS has certificates, `client_ca` and `min_version`",
+        "write `client_crl` by hand; the others have no key",
     ),
     row(
         "ssl_protocols",
@@ -1016,7 +1016,7 @@ pub const DIRECTIVES: &[DirectiveRow] = &[
         UPSTREAM,
         Unsupported,
         NONE,
-        "an upstream has endpoints, a balance and health",
+        "write `queue` or `sticky` of the upstream by hand; the others have no key",
     ),
     row("stub_status", PLACES, Unsupported, NONE, "the access log has every number"),
     row("types, types_hash", ALL, Dropped, NONE, "types of files go by the endings of their names"),

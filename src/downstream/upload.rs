@@ -128,7 +128,13 @@ impl RequestBody {
 
     /// Withholds trailers with these names from the upstream: nothing but weir may set such fields.
     pub fn withhold(&mut self, names: &Rc<[HeaderName]>) {
-        self.withheld.get_or_insert_default().names = Rc::clone(names);
+        let withheld = &mut self.withheld.get_or_insert_default().names;
+        // Several parts of weir may set fields of their own.
+        *withheld = if withheld.is_empty() {
+            Rc::clone(names)
+        } else {
+            withheld.iter().chain(names.iter()).cloned().collect()
+        };
     }
 
     /// Collects a body of unknown length if it has at most this many bytes. A larger one, or one

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header, uri::PathAndQuery};
 
 use crate::{
+    downstream::tls::client_auth::ClientCertificate,
     http::{
         error::{Error, Kind},
         fields::is_framing,
@@ -20,8 +21,19 @@ use crate::{
 };
 
 /// Placeholders in values, as written.
-pub const PLACEHOLDERS: [&str; 8] =
-    ["{client_ip}", "{host}", "{path}", "{query}", "{request_id}", "{route}", "{scheme}", "{user}"];
+pub const PLACEHOLDERS: [&str; 11] = [
+    "{client_ip}",
+    "{host}",
+    "{path}",
+    "{query}",
+    "{request_id}",
+    "{route}",
+    "{scheme}",
+    "{tls_client_fingerprint}",
+    "{tls_client_subject}",
+    "{tls_client_verified}",
+    "{user}",
+];
 
 /// Kind of edited messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +68,8 @@ pub struct EditContext<'a> {
     pub route: &'a str,
     /// `{scheme}`: `http` or `https`.
     pub scheme: &'static str,
+    /// `{tls_client_...}`: verified certificate of the client, if it showed one.
+    pub tls_client: Option<&'a ClientCertificate>,
     /// `{user}`: verified user, if there is one.
     pub user: Option<&'a str>,
 }
@@ -98,6 +112,9 @@ enum Piece {
     RequestId,
     Route,
     Scheme,
+    TlsFingerprint,
+    TlsSubject,
+    TlsVerified,
     User,
 }
 
@@ -195,6 +212,14 @@ impl Edits {
         self.remove.is_empty() && self.set.is_empty()
     }
 
+    /// Names of the fields that are about the certificate of a client.
+    pub fn certificate_fields(&self) -> impl Iterator<Item = &HeaderName> {
+        self.set
+            .iter()
+            .filter(|(_, template)| template.is_about_certificate())
+            .map(|(name, _)| name)
+    }
+
     /// Edits a message.
     ///
     /// # Errors
@@ -206,7 +231,7 @@ impl Edits {
         }
         for (name, template) in &self.set {
             // No one is named: neither by an empty field, nor by that of the client.
-            if facts.user.is_none() && template.names_user() {
+            if template.names_no_one(facts) {
                 headers.remove_any(name);
             } else {
                 headers.set_any(name, &template.render(facts)?);
@@ -242,10 +267,24 @@ impl Template {
         }))
     }
 
-    /// Returns true if the value has the user.
-    fn names_user(&self) -> bool {
+    /// Returns true if the value would name someone, and no one is known.
+    fn names_no_one(&self, facts: &EditContext<'_>) -> bool {
         let Kept::Pieces(pieces) = &self.0 else { return false };
-        pieces.iter().any(|piece| matches!(piece, Piece::User))
+        pieces.iter().any(|piece| match piece {
+            Piece::User => facts.user.is_none(),
+            Piece::TlsFingerprint => facts.tls_client.is_none(),
+            Piece::TlsSubject => facts.tls_client.is_none_or(|client| client.subject.is_empty()),
+            _ => false,
+        })
+    }
+
+    /// Returns true if the value is about the certificate of a client.
+    fn is_about_certificate(&self) -> bool {
+        let Kept::Pieces(pieces) = &self.0 else { return false };
+        let is_about = |piece: &Piece| {
+            matches!(piece, Piece::TlsFingerprint | Piece::TlsSubject | Piece::TlsVerified)
+        };
+        pieces.iter().any(is_about)
     }
 
     /// Renders the value for one request.
@@ -288,6 +327,9 @@ impl Piece {
             "request_id" => Self::RequestId,
             "route" => Self::Route,
             "scheme" => Self::Scheme,
+            "tls_client_fingerprint" => Self::TlsFingerprint,
+            "tls_client_subject" => Self::TlsSubject,
+            "tls_client_verified" => Self::TlsVerified,
             "user" => Self::User,
             _ => return None,
         })
@@ -305,6 +347,18 @@ impl Piece {
             }
             Self::Route => value.extend_from_slice(facts.route.as_bytes()),
             Self::Scheme => value.extend_from_slice(facts.scheme.as_bytes()),
+            Self::TlsFingerprint => {
+                let client = facts.tls_client.map(|client| &*client.fingerprint);
+                value.extend_from_slice(client.unwrap_or_default().as_bytes());
+            }
+            Self::TlsSubject => {
+                let client = facts.tls_client.map(|client| &*client.subject);
+                value.extend_from_slice(client.unwrap_or_default().as_bytes());
+            }
+            Self::TlsVerified => {
+                let is_verified = facts.tls_client.is_some();
+                value.extend_from_slice(if is_verified { b"true" } else { b"false" });
+            }
             Self::User => value.extend_from_slice(facts.user.unwrap_or_default().as_bytes()),
         }
     }
@@ -354,6 +408,10 @@ mod tests {
             request_id: &RequestId::Received(HeaderValue::from_static("77")),
             route: "a.test/x",
             scheme: "https",
+            tls_client: Some(&ClientCertificate {
+                subject: "CN=ada,O=test".into(),
+                fingerprint: "00ff".into(),
+            }),
             user: Some("ada"),
         };
         let value = Template::parse(text)?.render(&facts).expect("a field value");
@@ -372,6 +430,8 @@ mod tests {
             ("{{\"id\": \"{request_id}\"}}", "{\"id\": \"77\"}"),
             ("{{{host}}}", "{a.test}"),
             ("user {user}", "user ada"),
+            ("{tls_client_verified} {tls_client_subject}", "true CN=ada,O=test"),
+            ("{tls_client_fingerprint}", "00ff"),
             ("https://{host}{path}{query}", "https://a.test/x/y?q=1"),
         ] {
             assert_eq!(rendered(text).as_deref(), Ok(value), "{text}");
@@ -423,7 +483,9 @@ mod tests {
     #[test]
     fn header_edit_set_replaces_and_remove_removes() {
         let mut headers = HeaderList::default();
-        for (name, value) in [("server", "a"), ("X-A", "1"), ("x-a", "2"), ("x-b", "3")] {
+        for (name, value) in
+            [("server", "a"), ("X-A", "1"), ("x-a", "2"), ("x-b", "3"), ("x-d", "4")]
+        {
             let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
             headers.append(&name, &value.parse().expect("a value"));
         }
@@ -432,6 +494,8 @@ mod tests {
             (HeaderName::from_static("x-a"), constant("9")),
             (HeaderName::from_static("x-b"), constant("user {user}")),
             (HeaderName::from_static("x-c"), constant("8")),
+            (HeaderName::from_static("x-d"), constant("{tls_client_subject}")),
+            (HeaderName::from_static("x-e"), constant("{tls_client_verified}")),
         ];
         let edits = Edits::new(vec![header::SERVER, header::AGE], set);
         let nobody = RequestId::Received(HeaderValue::from_static(""));
@@ -443,12 +507,13 @@ mod tests {
             request_id: &nobody,
             route: "",
             scheme: "http",
+            tls_client: None,
             user: None,
         };
         edits.apply(&mut headers, &facts).expect("constant values");
         let mut written = Vec::new();
         headers.write(&mut written);
-        assert_eq!(written, b"x-a: 9\r\nx-c: 8\r\n", "no user, no field");
+        assert_eq!(written, b"x-a: 9\r\nx-c: 8\r\nx-e: false\r\n", "no user, no field");
     }
 
     proptest! {

@@ -32,7 +32,7 @@ use crate::{
     },
     http::{
         error::{Error, Kind},
-        fields::{has_looped, hides_counted, id_of, is_grpc, looks_counted},
+        fields::{alike, has_looped, hides_counted, id_of, is_grpc, looks_counted},
         forwarded::Outbound,
         framing::field_list::Unfit,
         header_list::HeaderList,
@@ -89,6 +89,8 @@ pub struct Proxy {
     pub trust: Trust,
     /// Field of `trust`, if it is not known anyway that only a trusted proxy may send it.
     pub claim: Option<Rc<HeaderName>>,
+    /// Fields that tell endpoints of the certificate of a client: no client may send them.
+    pub certificate_fields: Option<Rc<[HeaderName]>>,
     /// The routes.
     pub routes: RouteTable<Rc<Route>>,
     /// Form of a path that routes and keys see.
@@ -172,6 +174,9 @@ impl Proxy {
         record.entry.host = Some(Rc::clone(&target.host));
         if let Some(answer) = self.respond_early(head, &target, visit.peer)? {
             return Ok(own(answer));
+        }
+        if let Some(names) = &self.certificate_fields {
+            withhold(names, head, visit);
         }
         let trusted = self.identify(head, visit.peer, record)?;
         let client = record.entry.client;
@@ -361,6 +366,14 @@ fn lead_back(
     if let Some(cookie) = upstream.sticky_cookie(served, sticky, is_secure) {
         headers.append(&SET_COOKIE, &cookie);
     }
+}
+
+/// Removes fields that a client may not send, in any spelling that a server may take for them.
+#[cold]
+fn withhold(names: &Rc<[HeaderName]>, head: &mut RequestParts, visit: &mut RequestContext<'_>) {
+    head.headers
+        .retain(|_, field| !names.iter().any(|name| alike(field.name, name.as_str().as_bytes())));
+    visit.body.get_or_insert_default().withhold(names);
 }
 
 /// Response of an endpoint as it goes to the client, after the edits of the route.

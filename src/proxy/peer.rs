@@ -8,7 +8,10 @@ use std::{
 use http::HeaderValue;
 
 use crate::{
-    downstream::{tls::TlsInfo, upload::RequestBody},
+    downstream::{
+        tls::{TlsInfo, client_auth::ClientCertificate},
+        upload::RequestBody,
+    },
     http::{
         fields::address_value,
         target::{LastHost, LatestHost},
@@ -44,7 +47,7 @@ pub enum Transport {
     /// Plain TCP to a listener of TLS: every request is refused.
     PlainToTls,
     /// TLS.
-    Tls(TlsInfo),
+    Tls(Box<TlsInfo>),
 }
 
 impl Transport {
@@ -54,6 +57,17 @@ impl Transport {
         match self {
             Self::Plain { .. } | Self::PlainToTls => "http",
             Self::Tls(_) => "https",
+        }
+    }
+}
+
+impl Transport {
+    /// Verified certificate of the client, if it showed one.
+    #[must_use]
+    pub fn client(&self) -> Option<&ClientCertificate> {
+        match self {
+            Self::Tls(secured) => secured.client.as_deref(),
+            Self::Plain { .. } | Self::PlainToTls => None,
         }
     }
 }

@@ -80,7 +80,7 @@ fn default_authority(upstream: &UpstreamSettings) -> Result<HeaderValue, Error> 
 pub fn facts<'a>(
     target: &'a Target,
     route: &'a Route,
-    visit: &RequestContext<'_>,
+    visit: &RequestContext<'a>,
     record: &'a Record,
 ) -> EditContext<'a> {
     EditContext {
@@ -91,6 +91,7 @@ pub fn facts<'a>(
         request_id: &record.entry.id,
         route: &route.name,
         scheme: visit.peer.transport.scheme(),
+        tls_client: visit.peer.transport.client(),
         user: record.entry.verified_user(),
     }
 }

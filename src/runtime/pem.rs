@@ -1,4 +1,4 @@
-//! PEM files: certificates and private keys (RFC 7468).
+//! PEM files: certificates, lists of revoked ones, and private keys (RFC 7468).
 //!
 //! Guarantee: an error names the path, what was expected and what was found instead; no message
 //! shows the content. A byte order mark before the text is ignored.
@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustls::pki_types::{
-    CertificateDer, PrivateKeyDer,
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer,
     pem::{self, PemObject},
 };
 
@@ -94,6 +94,11 @@ const CERTIFICATE: Wanted = Wanted {
     section: "CERTIFICATE",
     convert: "convert it, as with `openssl x509 -inform der -in FILE -out FILE.pem`",
 };
+const REVOCATION_LIST: Wanted = Wanted {
+    what: "list of revoked certificates",
+    section: "X509 CRL",
+    convert: "convert it, as with `openssl crl -inform der -in FILE -out FILE.pem`",
+};
 const PRIVATE_KEY: Wanted = Wanted {
     what: "private key",
     section: "PRIVATE KEY",
@@ -109,6 +114,22 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemErro
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match found {
         Ok(found) if found.is_empty() => Err(nothing(path, &text, CERTIFICATE)),
+        Ok(found) => Ok(found),
+        Err(cause) => Err(PemError::Malformed(path.to_owned(), cause)),
+    }
+}
+
+/// Returns all lists of revoked certificates of a file, in order.
+///
+/// # Errors
+/// When there is none, or one that cannot be decoded.
+pub fn revocation_lists(
+    path: &Path,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, PemError> {
+    let text = text(path, REVOCATION_LIST)?;
+    let found: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&text).collect();
+    match found {
+        Ok(found) if found.is_empty() => Err(nothing(path, &text, REVOCATION_LIST)),
         Ok(found) => Ok(found),
         Err(cause) => Err(PemError::Malformed(path.to_owned(), cause)),
     }

@@ -2,13 +2,21 @@
 
 use std::{fs, path::PathBuf, sync::Arc};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    IsCa, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber, date_time_ymd,
+};
 use rustls::{
     ClientConfig, RootCertStore, SupportedProtocolVersion,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 use tempfile::TempDir;
+
+/// Serial number by which a certificate is revoked.
+fn serial(stem: &str) -> SerialNumber {
+    SerialNumber::from_slice(stem.as_bytes())
+}
 
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -35,12 +43,43 @@ impl Authority {
 
     /// Writes `STEM.pem` and `STEM.key`, a certificate for these names.
     pub fn issue(&self, stem: &str, names: &[&str]) {
+        self.issue_for(stem, names, &KeyPair::generate().expect("a key"));
+    }
+
+    /// The same with a key of RSA.
+    pub fn issue_rsa(&self, stem: &str, names: &[&str]) {
+        let key = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).expect("a key");
+        self.issue_for(stem, names, &key);
+    }
+
+    fn issue_for(&self, stem: &str, names: &[&str], key: &KeyPair) {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(names).expect("names");
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let mut params = CertificateParams::new(names).expect("names");
+        params.serial_number = Some(serial(stem));
+        let certificate = params.signed_by(key, &self.issuer).expect("a certificate");
         fs::write(self.path(&format!("{stem}.pem")), certificate.pem()).expect("a file");
         fs::write(self.path(&format!("{stem}.key")), key.serialize_pem()).expect("a file");
+    }
+
+    /// Writes `ca.crl`, a list of the certificates with these stems that are revoked; it is current
+    /// until that year.
+    pub fn revoke(&self, stems: &[&str], until: i32) {
+        let revoked = |stem: &&str| RevokedCertParams {
+            serial_number: serial(stem),
+            revocation_time: date_time_ymd(2000, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2000, 1, 1),
+            next_update: date_time_ymd(until, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: stems.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = list.signed_by(&self.issuer).expect("a list");
+        fs::write(self.path("ca.crl"), list.pem().expect("PEM")).expect("a file");
     }
 
     pub fn certificate(&self, stem: &str) -> CertificateDer<'static> {

@@ -3,7 +3,7 @@
 use std::{fs, io, rc::Rc, sync::Arc, time::Duration};
 
 use rustls::{
-    ClientConfig, ClientConnection, HandshakeKind,
+    ClientConfig, ClientConnection, HandshakeKind, SignatureScheme,
     pki_types::ServerName,
     version::{TLS12, TLS13},
 };
@@ -17,7 +17,7 @@ use weir::downstream::{
     listener::ListenerPolicy,
     tls::{
         Tls,
-        settings::{CertificateFiles, MinVersion, TlsSettings},
+        settings::{CertificateFiles, ClientAuth, ClientAuthSettings, MinVersion, TlsSettings},
     },
 };
 
@@ -39,8 +39,13 @@ pub fn settings(authority: &Authority, stems: &[&str]) -> TlsSettings {
         certificates: stems.iter().map(files).collect(),
         min_version: MinVersion::Tls12,
         http2: true,
-        client_ca: None,
+        client_auth: None,
     }
+}
+
+/// Clients must show a certificate of this authority.
+fn required(authority: &Authority) -> ClientAuthSettings {
+    ClientAuthSettings::required(authority.path("ca.pem"))
 }
 
 pub fn door(settings: TlsSettings) -> ListenerPolicy {
@@ -224,7 +229,7 @@ async fn clients_show_a_certificate_where_that_is_asked() {
     fs::copy(stranger.path("client.pem"), authority.path("stranger.pem")).expect("a file");
     fs::copy(stranger.path("client.key"), authority.path("stranger.key")).expect("a file");
     let asking =
-        TlsSettings { client_ca: Some(authority.path("ca.pem")), ..settings(&authority, &["a"]) };
+        TlsSettings { client_auth: Some(required(&authority)), ..settings(&authority, &["a"]) };
     on_door(config(&[]), door(asking), |edge| async move {
         for (stem, fine) in [(Some("client"), true), (Some("stranger"), false), (None, false)] {
             // In TLS 1.3 a client learns of its refusal only when it reads.
@@ -417,6 +422,196 @@ async fn plain_listener_of_http1_refuses_the_preface_of_http2() {
         assert_eq!(status(&answer), 400, "{answer}");
         let request = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
         assert_eq!(status(&edge.exchange(request).await), 200);
+    })
+    .await;
+}
+
+/// A client that knows only some schemes of signatures.
+fn knowing(authority: &Authority, knows: fn(SignatureScheme) -> bool) -> ClientConfig {
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    let all = provider.signature_verification_algorithms.mapping.iter();
+    let known: Vec<_> = all.filter(|(scheme, _)| knows(*scheme)).copied().collect();
+    provider.signature_verification_algorithms.mapping = known.leak();
+    let mut roots = rustls::RootCertStore::empty();
+    for root in weir::runtime::pem::certificates(&authority.path("ca.pem")).expect("a file") {
+        roots.add(root).expect("a certificate");
+    }
+    ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(ALL)
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
+
+#[tokio::test(start_paused = true)]
+async fn tls_certificates_of_one_name_are_chosen_by_the_schemes_of_the_client() {
+    let is_rsa = |scheme: SignatureScheme| format!("{scheme:?}").starts_with("RSA");
+    let is_ecdsa = |scheme: SignatureScheme| format!("{scheme:?}").starts_with("ECDSA");
+    let authority = Authority::new();
+    authority.issue("ecdsa", &["a.test"]);
+    authority.issue_rsa("rsa", &["a.test"]);
+    authority.issue("other", &["b.test"]);
+    // Whatever their order in the file: ECDSA is what clients prefer.
+    for stems in [["other", "ecdsa", "rsa"], ["rsa", "other", "ecdsa"]] {
+        on_door(config(&[]), door(settings(&authority, &stems)), |edge| {
+            let authority = &authority;
+            let shown = move |edge: Rc<Edge>, client: ClientConfig| async move {
+                let stream = connect(&edge, client, "a.test").await.expect("a handshake");
+                stream.get_ref().1.peer_certificates().expect("a certificate")[0].clone()
+            };
+            let clients = [
+                (authority.client(&[], ALL, None), "ecdsa"),
+                (knowing(authority, is_ecdsa), "ecdsa"),
+                (knowing(authority, is_rsa), "rsa"),
+            ]
+            .map(|(client, stem)| (client, authority.certificate(stem)));
+            async move {
+                for (client, expected) in clients {
+                    assert_eq!(shown(Rc::clone(&edge), client).await, expected);
+                }
+            }
+        })
+        .await;
+    }
+}
+
+/// Certificates are asked for by name: required for `admin.test`, optional else.
+fn by_name(authority: &Authority) -> ListenerPolicy {
+    authority.issue("a", &["a.test", "admin.test", "127.0.0.1"]);
+    authority.issue("client", &["client.test"]);
+    let clients = ClientAuthSettings {
+        usual: ClientAuth::Optional,
+        names: vec![("admin.test".to_owned(), ClientAuth::Required)],
+        ..required(authority)
+    };
+    door(TlsSettings { client_auth: Some(clients), ..settings(authority, &["a"]) })
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_certificate_is_required_by_name_and_no_host_evades_it() {
+    let authority = Authority::new();
+    let door = by_name(&authority);
+    on_door(config(&[]), door, |edge| async move {
+        for (name, host, stem, expected) in [
+            ("a.test", "a.test", None, Some(200)),
+            ("a.test", "a.test", Some("client"), Some(200)),
+            ("admin.test", "admin.test", None, None),
+            ("admin.test", "admin.test", Some("client"), Some(200)),
+            // With a certificate too: the other name may have another policy.
+            ("a.test", "admin.test", None, Some(421)),
+            ("a.test", "ADMIN.test.:443", None, Some(421)),
+            ("a.test", "admin.test", Some("client"), Some(421)),
+            ("admin.test", "a.test", Some("client"), Some(421)),
+            // Without a server name.
+            ("127.0.0.1", "admin.test", None, Some(421)),
+            ("127.0.0.1", "a.test", None, Some(200)),
+        ] {
+            let answer = match connect(&edge, authority.client(&[], ALL, stem), name).await {
+                Ok(stream) => exchange(stream, host).await,
+                Err(error) => Err(error),
+            };
+            let got = answer.ok().map(|answer| status(&answer)).filter(|status| *status != 0);
+            assert_eq!(got, expected, "{name} {host} {stem:?}");
+        }
+    })
+    .await;
+}
+
+/// A session that was begun without a certificate is not resumed where one is required.
+#[tokio::test(start_paused = true)]
+async fn session_without_a_certificate_is_not_resumed_where_one_is_required() {
+    for versions in [&[&TLS13][..], &[&TLS12]] {
+        let authority = Authority::new();
+        let door = by_name(&authority);
+        on_door(config(&[]), door, |edge| async move {
+            let client = Arc::new(authority.client(&[], versions, None));
+            for (name, fine) in [("a.test", true), ("admin.test", false)] {
+                let answer = match connect_with(&edge, Arc::clone(&client), name).await {
+                    Ok(stream) => exchange(stream, name).await,
+                    Err(error) => Err(error),
+                };
+                assert_eq!(answer.is_ok_and(|answer| status(&answer) == 200), fine, "{name}");
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_certificate_is_told_to_endpoints_and_by_no_client() {
+    let authority = Authority::new();
+    let door = by_name(&authority);
+    let mut config = config(&[]);
+    let edited = crate::harness::parsed(
+        "listeners: [ ':1' ]
+routes:
+- path: /
+  upstream: 'http://a:1'
+  request:
+    headers:
+      set:
+        x-subject: \"{tls_client_subject}\"
+        x-print: \"{tls_client_fingerprint}\"
+        x-verified: \"{tls_client_verified}\"
+",
+    );
+    config.routes[0].request_edits = edited.routes[0].request_edits.clone();
+    on_door(config, door, |edge| async move {
+        let spoof = "GET / HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\nx-subject: CN=root\r\n\
+                     X_Subject: CN=root\r\nx_print: 00\r\nx.verified: true\r\n\r\n";
+        for (stem, verified) in [(Some("client"), "true"), (None, "false")] {
+            let client = authority.client(&[], ALL, stem);
+            let mut stream = connect(&edge, client, "a.test").await.expect("a handshake");
+            stream.write_all(spoof.as_bytes()).await.expect("an open pipe");
+            stream.read_to_string(&mut String::new()).await.expect("a response");
+            let headers = edge.seen.borrow().last().expect("a request").headers.clone();
+            assert_eq!(headers["x-verified"], verified);
+            let subject = headers.get("x-subject").map(|value| value.to_str().expect("ASCII"));
+            assert_eq!(subject, stem.map(|_| "CN=rcgen self signed cert"), "{headers:?}");
+            let print = headers.get("x-print").map(|value| value.len());
+            assert_eq!(print, stem.map(|_| 64), "{headers:?}");
+            let others = headers.keys().filter(|name| name.as_str().starts_with(['x']));
+            let others = others.filter(|name| !name.as_str().starts_with("x-"));
+            assert_eq!(others.count(), 0, "{headers:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn revoked_client_certificate_is_refused_and_so_is_one_without_a_current_list() {
+    let authority = Authority::new();
+    authority.issue("a", &["a.test"]);
+    authority.issue("client", &["client.test"]);
+    authority.issue("other", &["other.test"]);
+    authority.revoke(&["gone"], 2100);
+    let clients =
+        ClientAuthSettings { crl: Some(authority.path("ca.crl")), ..required(&authority) };
+    let door = door(TlsSettings { client_auth: Some(clients), ..settings(&authority, &["a"]) });
+    on_door(config(&[]), door, |edge| async move {
+        let clients =
+            ["client", "other"].map(|stem| Arc::new(authority.client(&[], ALL, Some(stem))));
+        let passes = async || {
+            edge.door.tls.as_ref().expect("a door with TLS").refresh();
+            let mut passed = Vec::new();
+            // The same clients, which would resume their sessions.
+            for client in &clients {
+                let answer = match connect_with(&edge, Arc::clone(client), "a.test").await {
+                    Ok(stream) => exchange(stream, "a.test").await,
+                    Err(error) => Err(error),
+                };
+                passed.push(answer.is_ok_and(|answer| status(&answer) == 200));
+            }
+            passed
+        };
+        assert_eq!(passes().await, [true, true]);
+        authority.revoke(&["gone", "client"], 2100);
+        assert_eq!(passes().await, [false, true]);
+        // A list that cannot be read changes nothing, and one out of date vouches for no one.
+        fs::write(authority.path("ca.crl"), "half a list").expect("a file");
+        assert_eq!(passes().await, [false, true]);
+        authority.revoke(&["gone"], 2001);
+        assert_eq!(passes().await, [false, false]);
     })
     .await;
 }

@@ -49,3 +49,57 @@ fn renewed_certificates_are_shown_without_a_restart() {
     weir.says("listener certificates changed");
     assert_eq!(get(&authority, weir.address).0, authority.certificate("a"));
 }
+
+/// What curl prints for these arguments, and whether it succeeded.
+fn curl(arguments: &[&str]) -> (bool, String) {
+    let mut command = std::process::Command::new("curl");
+    command.args(["--silent", "--max-time", "30", "--noproxy", "*"]).args(arguments);
+    let done = command.output().expect("curl of Debian's package `curl`");
+    (done.status.success(), String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
+#[test]
+fn curl_learns_that_it_sent_plain_http_to_a_tls_port() {
+    let authority = Authority::new();
+    authority.issue("a", &["a.test"]);
+    let weir = Weir::run(&format!(
+        "listeners: [ {{ address: \"127.0.0.1:0\", tls: {{ certificates: [ {{ cert: {}, key: {} }} ] }} }} ]\n\
+         routes: [ {{ path: /, upstream: \"http://127.0.0.1:9\" }} ]\n",
+        authority.path("a.pem").display(),
+        authority.path("a.key").display()
+    ));
+    let url = format!("http://{}/", weir.address);
+    let (fine, said) = curl(&["--write-out", " %{http_code}", &url]);
+    assert!(fine && said.ends_with(" 400"), "{said}");
+    assert!(said.contains("the plain HTTP request was sent to HTTPS port"), "{said}");
+}
+
+#[test]
+fn curl_needs_a_certificate_for_one_name_and_none_for_the_other() {
+    let authority = Authority::new();
+    authority.issue("a", &["a.test", "admin.test"]);
+    authority.issue("client", &["client.test"]);
+    authority.revoke(&["gone"], 2100);
+    let path = |file: &str| authority.path(file).display().to_string();
+    let weir = Weir::run(&format!(
+        "listeners:\n- address: \"127.0.0.1:0\"\n  tls:\n    \
+         certificates: [ {{ cert: {}, key: {} }} ]\n    client_ca: {ca}\n    client_crl: {}\n    \
+         client_auth: none\n    client_auth_names: [ {{ name: admin.test, client_auth: required }} ]\n\
+         routes: [ {{ path: /, respond: {{ status: 200, body: fine }} }} ]\n",
+        path("a.pem"),
+        path("a.key"),
+        path("ca.crl"),
+        ca = path("ca.pem"),
+    ));
+    let port = weir.address.port();
+    let (ca, cert, key) = (path("ca.pem"), path("client.pem"), path("client.key"));
+    let get = |name: &str, more: &[&str]| {
+        let resolve = format!("{name}:{port}:127.0.0.1");
+        let url = format!("https://{name}:{port}/");
+        let arguments = [&["--cacert", &ca, "--resolve", &resolve, &url], more].concat();
+        curl(&arguments)
+    };
+    assert_eq!(get("a.test", &[]), (true, "fine".to_owned()));
+    assert!(!get("admin.test", &[]).0);
+    assert_eq!(get("admin.test", &["--cert", &cert, "--key", &key]), (true, "fine".to_owned()));
+}

@@ -7,7 +7,7 @@ use super::{address, collector::Collector, location::Location, socket_file};
 use crate::{
     config::{
         networks,
-        schema::{Certificate, File, Listener, LongListener, TlsSpec},
+        schema::{Certificate, ClientAuthName, File, Listener, LongListener, TlsSpec},
     },
     downstream::{
         listen_address::ListenAddress,
@@ -16,7 +16,7 @@ use crate::{
         tls::{
             self,
             certificates::Pair,
-            settings::{CertificateFiles, TlsSettings},
+            settings::{CertificateFiles, ClientAuth, ClientAuthSettings, TlsSettings},
         },
     },
     runtime::{
@@ -41,7 +41,7 @@ pub fn listeners(
         let spot = spot.item(index);
         let (place, long) = match listener {
             Listener::Short(text) => (spot, &LongListener::on(text.clone())),
-            Listener::Long(long) => (spot.key("address"), long),
+            Listener::Long(long) => (spot.key("address"), &**long),
         };
         // Without them no peer may send the header, and every connection would be refused.
         if long.proxy_protocol && file.client_ip.trusted_proxies.is_empty() {
@@ -154,12 +154,6 @@ fn read(judge: &mut Collector<'_>, spot: Location<'_>, tls: &TlsSpec) -> TlsSett
         let hint = "certificates: [ { cert: FILE, key: FILE } ]";
         judge.refuse(certificates, hinted("no certificate", hint));
     }
-    let client_ca = tls.client_ca.as_ref().map(std::path::PathBuf::from);
-    if let Some(path) = &client_ca
-        && let Err(error) = tls::client_verifier(path)
-    {
-        judge.refuse(spot.key("client_ca"), error);
-    }
     let pairs = tls.certificates.iter().enumerate();
     TlsSettings {
         certificates: pairs
@@ -167,8 +161,56 @@ fn read(judge: &mut Collector<'_>, spot: Location<'_>, tls: &TlsSpec) -> TlsSett
             .collect(),
         min_version: tls.min_version,
         http2: true,
-        client_ca,
+        client_auth: client_auth(judge, spot, tls),
     }
+}
+
+/// Certificates of clients; their files are read to check that they can be used.
+fn client_auth(
+    judge: &mut Collector<'_>,
+    spot: Location<'_>,
+    tls: &TlsSpec,
+) -> Option<ClientAuthSettings> {
+    let Some(ca) = &tls.client_ca else {
+        let lone = [
+            ("client_auth", tls.client_auth.is_some()),
+            ("client_auth_names", !tls.client_auth_names.is_empty()),
+            ("client_crl", tls.client_crl.is_some()),
+        ];
+        for (key, _) in lone.into_iter().filter(|(_, is_written)| *is_written) {
+            let hint = "add `client_ca: FILE`, the authorities that sign client certificates";
+            judge.refuse(spot.key(key), hinted(format!("`{key}` without `client_ca`"), hint));
+        }
+        return None;
+    };
+    let names = spot.key("client_auth_names");
+    let mut found: Vec<(String, ClientAuth)> = Vec::new();
+    for (index, ClientAuthName { name: text, client_auth: auth }) in
+        tls.client_auth_names.iter().enumerate()
+    {
+        let place = names.item(index).key("name");
+        let name = text.to_ascii_lowercase();
+        let host = name.strip_prefix("*.").unwrap_or(&name);
+        if !address::is_host(host) || host.ends_with('.') {
+            let hint = "write a name, like `admin.example.com` or `*.example.com`";
+            judge.refuse(place, hinted(format!("`{text}` is not a server name"), hint));
+        } else if found.iter().any(|(other, _)| *other == name) {
+            let hint = "keep one of them; case does not matter";
+            judge.refuse(place, hinted(format!("`{text}` is listed twice"), hint));
+        }
+        found.push((name, *auth));
+    }
+    let settings = ClientAuthSettings {
+        ca: ca.into(),
+        crl: tls.client_crl.as_ref().map(Into::into),
+        usual: tls.client_auth.unwrap_or_default(),
+        names: found,
+    };
+    if let Err(error) = tls::client_auth::verifier(&settings, ClientAuth::Required) {
+        let key = if error.is_about_revocation() { "client_crl" } else { "client_ca" };
+        judge.refuse(spot.key(key), error);
+    }
+    Some(settings)
 }
 
 fn certificate(

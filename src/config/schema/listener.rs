@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::amount::Amount;
 use crate::{
-    downstream::{settings::ClientProtocols, tls::settings::MinVersion},
+    downstream::{
+        settings::ClientProtocols,
+        tls::settings::{ClientAuth, MinVersion},
+    },
     limit::client_ip::Forwarding,
 };
 
@@ -16,7 +19,7 @@ pub enum Listener {
     /// `host:port`.
     Short(String),
     /// Map with settings.
-    Long(LongListener),
+    Long(Box<LongListener>),
 }
 
 /// Address to listen on, with settings.
@@ -107,8 +110,9 @@ impl LongListener {
 #[serde(deny_unknown_fields)]
 pub struct TlsSpec {
     /// At least one. A client gets the first certificate that has the name it asks for, else
-    /// the first with a wildcard for it, else the first of all. Changed files are used without
-    /// a reload.
+    /// the first with a wildcard for it, else the first of all. Of certificates with other kinds
+    /// of keys for one name, like ECDSA beside RSA, it gets the kind that it prefers. Changed
+    /// files are used without a reload.
     #[schemars(length(min = 1))]
     pub certificates: Vec<Certificate>,
     /// Minimum TLS version. Clients that offer only older ones fail the handshake (nginx:
@@ -120,6 +124,31 @@ pub struct TlsSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-type" = "path"))]
     pub client_ca: Option<String>,
+    /// With `client_ca`: clients must show a certificate (`required`), may (`optional`), or are
+    /// not asked (`none`). One that is shown and not valid fails the handshake (nginx:
+    /// `ssl_verify_client`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_auth: Option<ClientAuth>,
+    /// Other values of `client_auth` by server name. A request for a host with another value than
+    /// the name of its connection gets 421.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub client_auth_names: Vec<ClientAuthName>,
+    /// PEM file with lists of revoked client certificates (CRLs), one of each authority in a
+    /// chain. A certificate without a list, or with one that is out of date, is not valid; the
+    /// file is read again every 5 s (nginx: `ssl_crl`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-type" = "path"))]
+    pub client_crl: Option<String>,
+}
+
+/// Requirement of a client certificate for a server name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClientAuthName {
+    /// Name, like `admin.example.com`, or `*.example.com` for one label.
+    pub name: String,
+    /// Value for this name.
+    pub client_auth: ClientAuth,
 }
 
 /// A certificate and its key.

@@ -36,7 +36,7 @@ pub use concurrency::{ConcurrencySpec, ConcurrentSpec};
 pub use condition::{ConditionSpec, MatchSpec, ValueSpec};
 pub use defaults::{DefaultsSpec, IncludeSpec, RouteDefaults};
 pub use files::FilesSpec;
-pub use listener::{Admin, Certificate, ClientIp, Listener, LongListener, TlsSpec};
+pub use listener::{Admin, Certificate, ClientAuthName, ClientIp, Listener, LongListener, TlsSpec};
 pub use logs::{AccessLog, ErrorLog, LogSpec, SampleRejects};
 pub use reject::RejectSpec;
 pub use route::{
@@ -190,7 +190,7 @@ impl File {
         let mut long = self.clone();
         for listener in &mut long.listeners {
             if let Listener::Short(address) = listener {
-                *listener = Listener::Long(LongListener::on(address.clone()));
+                *listener = Listener::Long(Box::new(LongListener::on(address.clone())));
             }
         }
         for endpoint in long.upstreams.values_mut().flat_map(|upstream| &mut upstream.endpoints) {

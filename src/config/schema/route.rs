@@ -287,8 +287,9 @@ impl Default for ResponseSpec {
 #[serde(default, deny_unknown_fields)]
 pub struct HeadersSpec {
     /// Header values to set; existing lines of the name are replaced. A value is text with
-    /// `{client_ip}`, `{host}`, `{path}`, `{query}`, `{request_id}`, `{route}`, `{scheme}` and
-    /// `{user}` (nginx: `proxy_set_header`, `add_header`).
+    /// `{client_ip}`, `{host}`, `{path}`, `{query}`, `{request_id}`, `{route}`, `{scheme}`,
+    /// `{tls_client_fingerprint}`, `{tls_client_subject}`, `{tls_client_verified}` and `{user}`
+    /// (nginx: `proxy_set_header`, `add_header`).
     pub set: BTreeMap<String, String>,
     /// Names of fields to remove; this comes before setting (nginx: `proxy_hide_header`).
     pub remove: Vec<String>,

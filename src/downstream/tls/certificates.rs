@@ -1,11 +1,13 @@
-//! Certificates of a listener, and the choice among them by server name.
+//! Certificates of a listener, and the choice among them by server name and kind of key.
 //!
-//! Guarantee: a name selects the first certificate that contains it, else the first with a matching
-//! wildcard, else the first of the list. A certificate is used only with its own key.
+//! Guarantee: a name selects the certificates that contain it, else those with a matching wildcard,
+//! else the first of the list and others for the same names. Of these the client gets the one whose
+//! kind of key it prefers, and of one kind the first. A certificate is used only with its own key.
 
 use std::{collections::HashMap, path::Path, sync::Arc, time::SystemTime};
 
 use rustls::{
+    SignatureScheme,
     crypto::aws_lc_rs,
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
@@ -110,40 +112,82 @@ impl Pair {
 #[derive(Debug)]
 pub struct Certificates {
     keys: Vec<Arc<CertifiedKey>>,
-    /// Index of the certificate by name; `*.example.com` is stored as `.example.com`.
-    by_name: HashMap<String, usize>,
+    /// Indices of the certificates by name, one of each kind of key; `*.example.com` is stored as
+    /// `.example.com`.
+    by_name: HashMap<String, Vec<usize>>,
+    /// Those of the first certificate and of others for the same names.
+    usual: Vec<usize>,
 }
 
 impl Certificates {
     /// Indexes these certificates in order; there is at least one.
     #[must_use]
     pub fn new(pairs: Vec<Pair>) -> Self {
-        let (mut keys, mut by_name) = (Vec::new(), HashMap::new());
+        // Clients without a server name get these too, in the kind that they prefer.
+        let first: Vec<String> = pairs.first().map(|pair| pair.names.clone()).unwrap_or_default();
+        let keys: Vec<_> = pairs.iter().map(|pair| Arc::clone(&pair.key)).collect();
+        let (mut by_name, mut usual) = (HashMap::<String, Vec<usize>>::new(), Vec::new());
+        // The first certificate of a kind keeps the name, as the guarantee says.
+        let add = |set: &mut Vec<usize>, index: usize| {
+            let kind = kind(&keys[index]);
+            if !set.iter().any(|other| self::kind(&keys[*other]) == kind) {
+                set.push(index);
+            }
+        };
         for (index, pair) in pairs.into_iter().enumerate() {
+            if pair.names == first {
+                add(&mut usual, index);
+            }
             for name in pair.names {
                 let name = name.strip_prefix('*').map_or(name.clone(), str::to_owned);
-                // The first certificate with a name keeps it, as the guarantee says.
-                by_name.entry(name).or_insert(index);
+                add(by_name.entry(name).or_default(), index);
             }
-            keys.push(pair.key);
         }
-        Self { keys, by_name }
+        Self { keys, by_name, usual }
     }
 
-    /// Returns the certificate for a name in lower case.
+    /// Returns the certificates for a name in lower case, at least one.
     #[must_use]
-    pub fn choose(&self, name: &str) -> usize {
+    pub fn choose(&self, name: &str) -> &[usize] {
         // A wildcard stands for one label (RFC 9525, section 6.3), so only the first one is
         // cut off.
         let below = || name.find('.').and_then(|dot| self.by_name.get(&name[dot..]));
-        self.by_name.get(name).or_else(below).copied().unwrap_or(0)
+        self.by_name.get(name).or_else(below).unwrap_or(&self.usual)
     }
+
+    /// Certificate of these that a client can verify, by its order of preference.
+    fn fitting(&self, set: &[usize], schemes: &[SignatureScheme]) -> Option<usize> {
+        // Usually there is one, and the handshake finds out whether the client knows its kind.
+        if let [only] = set {
+            return Some(*only);
+        }
+        let signs = |index: &&usize, scheme| self.keys[**index].key.choose_scheme(&[scheme]);
+        let first = |scheme: &SignatureScheme| {
+            set.iter().find(|index| signs(index, *scheme).is_some()).copied()
+        };
+        schemes.iter().find_map(first).or_else(|| set.first().copied())
+    }
+}
+
+/// Kind of a key: the first of these schemes that it signs with.
+fn kind(key: &CertifiedKey) -> Option<SignatureScheme> {
+    const KINDS: [SignatureScheme; 5] = [
+        SignatureScheme::RSA_PSS_SHA256,
+        SignatureScheme::ECDSA_NISTP256_SHA256,
+        SignatureScheme::ECDSA_NISTP384_SHA384,
+        SignatureScheme::ECDSA_NISTP521_SHA512,
+        SignatureScheme::ED25519,
+    ];
+    key.key.choose_scheme(&KINDS).map(|signer| signer.scheme())
 }
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let index = hello.server_name().map_or(0, |name| self.choose(&name.to_ascii_lowercase()));
         // Without a match the first certificate is presented, and the client decides.
-        self.keys.get(index).cloned()
+        let set = match hello.server_name() {
+            Some(name) => self.choose(&name.to_ascii_lowercase()),
+            None => &self.usual,
+        };
+        self.keys.get(self.fitting(set, hello.signature_schemes())?).cloned()
     }
 }

@@ -6,36 +6,35 @@
 
 use std::{
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
+    rc::Rc,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
 
 use rustls::{
-    RootCertStore, ServerConfig,
+    ServerConfig,
     crypto::aws_lc_rs,
-    server::{
-        ServerSessionMemoryCache, VerifierBuilderError, WebPkiClientVerifier,
-        danger::ClientCertVerifier,
-    },
+    server::ServerSessionMemoryCache,
     version::{TLS12, TLS13},
 };
 
 use self::{
     certificates::{Certificates, Pair, PairError},
+    client_auth::{ClientAuthNames, ClientCertificate},
     hello::Hello,
-    settings::{MinVersion, TlsSettings},
+    settings::{ClientAuth, MinVersion, TlsSettings},
 };
-use crate::runtime::{
-    hint::Hinted,
-    io::Io,
-    pem::{self, PemError},
-};
+use crate::runtime::{io::Io, pem};
 
 pub mod certificates;
+pub mod client_auth;
+mod error;
 mod hello;
 pub mod settings;
 pub mod validity;
+
+pub use error::TlsError;
 
 /// Interval between looks at the files.
 pub const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -47,36 +46,6 @@ const SESSIONS: usize = 4096;
 const HTTP2: &[u8] = b"h2";
 /// ALPN name of HTTP/1.1 (RFC 7301, section 6).
 const HTTP1: &[u8] = b"http/1.1";
-
-/// Reason why TLS cannot be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// Error of a certificate or its key.
-    #[error(transparent)]
-    Pair(#[from] PairError),
-    /// Error of the file of client CAs.
-    #[error(transparent)]
-    ClientCa(#[from] PemError),
-    /// A certificate in that file cannot sign others.
-    #[error("`{0}` cannot be used to verify client certificates: {1}")]
-    Anchor(String, #[source] rustls::Error),
-    /// The client CAs cannot be used.
-    #[error("clients cannot be verified: {0}")]
-    Verifier(#[from] VerifierBuilderError),
-    /// Error of the TLS library.
-    #[error("TLS cannot be set up: {0}")]
-    Library(#[from] rustls::Error),
-}
-
-impl Hinted for TlsError {
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Pair(error) => error.hint(),
-            Self::ClientCa(error) => error.hint(),
-            Self::Anchor(..) | Self::Verifier(_) | Self::Library(_) => None,
-        }
-    }
-}
 
 /// TLS of one listener, shared by all workers.
 #[derive(Debug)]
@@ -104,8 +73,17 @@ pub struct RenewedCertificates {
 
 #[derive(Debug)]
 struct Current {
-    config: Arc<ServerConfig>,
+    /// Where certificates of clients are required, optional, and not asked for. Each has sessions of
+    /// its own: one that was begun without a certificate is not resumed where one is required.
+    configs: [Option<Arc<ServerConfig>>; 3],
+    names: Arc<Names>,
+}
+
+/// Meanings of the server names of a listener.
+#[derive(Debug)]
+struct Names {
     certificates: Arc<Certificates>,
+    client_auth: ClientAuthNames,
 }
 
 /// Connection of a TLS listener.
@@ -120,9 +98,11 @@ pub enum Accepted {
 #[derive(Clone, Debug)]
 pub struct TlsInfo {
     name: Option<String>,
-    certificates: Arc<Certificates>,
+    names: Arc<Names>,
     /// True if HTTP/2 was negotiated.
     pub http2: bool,
+    /// Verified certificate of the client, if it showed one.
+    pub client: Option<Rc<ClientCertificate>>,
 }
 
 impl Tls {
@@ -155,13 +135,17 @@ impl Tls {
         };
         // Cloned, so the lock is not held during the handshake, and a change does not affect it.
         let current = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
-        let stream = Box::pin(start.into_stream(Arc::clone(&current.config))).await?;
+        // Host names are compared without case (RFC 9110, section 4.2.3).
+        let name = start.client_hello().server_name().map(str::to_ascii_lowercase);
+        let config = current.config(name.as_deref())?;
+        let stream = Box::pin(start.into_stream(config)).await?;
         let (_, session) = stream.get_ref();
+        let shown = session.peer_certificates().and_then(|chain| chain.first());
         let secured = TlsInfo {
-            // Host names are compared without case (RFC 9110, section 4.2.3).
-            name: session.server_name().map(str::to_ascii_lowercase),
-            certificates: Arc::clone(&current.certificates),
+            name,
+            names: Arc::clone(&current.names),
             http2: session.alpn_protocol() == Some(HTTP2),
+            client: shown.map(|shown| Rc::new(ClientCertificate::of(shown))),
         };
         Ok(Accepted::Tls(Box::new(stream), secured))
     }
@@ -225,58 +209,72 @@ impl Current {
         let pairs: Result<Vec<Pair>, PairError> =
             settings.certificates.iter().map(Pair::read).collect();
         let certificates = Arc::new(Certificates::new(pairs?));
-        let versions = match settings.min_version {
-            MinVersion::Tls12 => &[&TLS13, &TLS12][..],
-            MinVersion::Tls13 => &[&TLS13],
-        };
-        let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
-        let builder = builder.with_protocol_versions(versions)?;
-        let builder = match &settings.client_ca {
-            Some(path) => builder.with_client_cert_verifier(client_verifier(path)?),
-            None => builder.with_no_client_auth(),
-        };
-        let mut config = builder.with_cert_resolver(Arc::clone(&certificates) as _);
-        // In order of preference: the first of these that a client offers is chosen.
-        let protocols = [settings.http2.then_some(HTTP2), Some(HTTP1)];
-        config.alpn_protocols = protocols.into_iter().flatten().map(<[u8]>::to_vec).collect();
-        // Sessions and tickets begin empty with each reading. A session resumed across a change
-        // would skip the verification by the new client CAs.
-        config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
-        config.ticketer = aws_lc_rs::Ticketer::new()?;
-        Ok(Self { config: Arc::new(config), certificates })
+        let client_auth = ClientAuthNames::new(settings.client_auth.as_ref());
+        let mut configs = [const { None }; 3];
+        for auth in client_auth.all() {
+            let config = config(settings, auth, &certificates)?;
+            configs[auth as usize] = Some(Arc::new(config));
+        }
+        Ok(Self { configs, names: Arc::new(Names { certificates, client_auth }) })
     }
+
+    /// Configuration for a server name.
+    fn config(&self, name: Option<&str>) -> io::Result<Arc<ServerConfig>> {
+        let auth = self.names.client_auth.of(name);
+        // There is one for each requirement that a name may have.
+        let missing = || io::Error::other("no TLS configuration for the server name");
+        self.configs[auth as usize].clone().ok_or_else(missing)
+    }
+}
+
+/// Builds the configuration for clients with this requirement.
+fn config(
+    settings: &TlsSettings,
+    auth: ClientAuth,
+    certificates: &Arc<Certificates>,
+) -> Result<ServerConfig, TlsError> {
+    let versions = match settings.min_version {
+        MinVersion::Tls12 => &[&TLS13, &TLS12][..],
+        MinVersion::Tls13 => &[&TLS13],
+    };
+    let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+    let builder = builder.with_protocol_versions(versions)?;
+    let builder = match &settings.client_auth {
+        Some(clients) if auth != ClientAuth::None => {
+            builder.with_client_cert_verifier(client_auth::verifier(clients, auth)?)
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(Arc::clone(certificates) as _);
+    // In order of preference: the first of these that a client offers is chosen.
+    let protocols = [settings.http2.then_some(HTTP2), Some(HTTP1)];
+    config.alpn_protocols = protocols.into_iter().flatten().map(<[u8]>::to_vec).collect();
+    // Sessions and tickets begin empty with each reading. A session resumed across a change
+    // would skip the verification by the new client CAs.
+    config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
+    config.ticketer = aws_lc_rs::Ticketer::new()?;
+    Ok(config)
 }
 
 impl TlsInfo {
     /// Returns true if a request for this host came on a connection that was opened with another
-    /// certificate (RFC 9110, section 15.5.20).
+    /// certificate (RFC 9110, section 15.5.20), or for a name of which something else is required.
     #[must_use]
     pub fn misdirects(&self, host: &str) -> bool {
-        let other = |name: &String| {
-            // Names that share a certificate may share a connection (RFC 9113, section 9.1.1).
-            name != host && self.certificates.choose(name) != self.certificates.choose(host)
-        };
-        // Without a server name the client chose no certificate, so no host is the wrong one.
+        let Names { certificates, client_auth } = &*self.names;
+        // Names that share a certificate may share a connection (RFC 9113, section 9.1.1).
+        let other =
+            |name: &String| name != host && certificates.choose(name) != certificates.choose(host);
+        // Without a server name the client chose no certificate, so no host is the wrong one. But
+        // it must not evade the requirement of a host by that.
         self.name.as_ref().is_some_and(other)
+            || client_auth.of(Some(host)) != client_auth.of(self.name.as_deref())
     }
-}
-
-/// Builds a verifier of client certificates from a file of CAs.
-///
-/// # Errors
-/// When there are none, or one of them cannot sign.
-pub fn client_verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in pem::certificates(path)? {
-        roots
-            .add(certificate)
-            .map_err(|cause| TlsError::Anchor(path.display().to_string(), cause))?;
-    }
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    Ok(WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?)
 }
 
 fn fingerprint(settings: &TlsSettings) -> u64 {
     let pairs = settings.certificates.iter().flat_map(|files| [&files.cert, &files.key]);
-    pem::fingerprint(pairs.chain(&settings.client_ca).map(PathBuf::as_path))
+    let clients = settings.client_auth.iter();
+    let clients = clients.flat_map(|clients| std::iter::once(&clients.ca).chain(&clients.crl));
+    pem::fingerprint(pairs.chain(clients).map(PathBuf::as_path))
 }

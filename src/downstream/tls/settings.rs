@@ -35,6 +35,40 @@ pub struct TlsSettings {
     pub min_version: MinVersion,
     /// True if HTTP/2 is offered.
     pub http2: bool,
-    /// CA file for client certificates: clients must present one that these signed.
-    pub client_ca: Option<PathBuf>,
+    /// Certificates of clients, if any are asked for.
+    pub client_auth: Option<ClientAuthSettings>,
+}
+
+/// Requirement of a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientAuth {
+    /// Clients must show one.
+    #[default]
+    Required,
+    /// Clients may show one.
+    Optional,
+    /// Clients are not asked.
+    None,
+}
+
+/// Settings of client certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAuthSettings {
+    /// File of the authorities that sign them.
+    pub ca: PathBuf,
+    /// File of the lists of revoked ones, if any.
+    pub crl: Option<PathBuf>,
+    /// Requirement for names that have none of their own, and for clients without a name.
+    pub usual: ClientAuth,
+    /// Requirements by server name in lower case, or by `*.` and a name.
+    pub names: Vec<(String, ClientAuth)>,
+}
+
+impl ClientAuthSettings {
+    /// Settings with which every client must show a certificate of these authorities.
+    #[must_use]
+    pub fn required(ca: PathBuf) -> Self {
+        Self { ca, crl: None, usual: ClientAuth::Required, names: Vec::new() }
+    }
 }

@@ -2,12 +2,14 @@
 
 use std::{io, rc::Rc, sync::Arc};
 
+use http::HeaderName;
+
 use super::shared::Shared;
 use crate::{
     access::{keyed_digest::NoRandomness, password_check::PasswordCheck},
     config::{ConcurrencyConfig, RouteConfig},
     downstream::{listen_address::ListenAddress, settings::HeaderLimits, upload::RequestBody},
-    files::{FileServer, blocking::BlockingReads, root::RootError},
+    files::{FileServer, blocking::BlockingReads, challenge::ChallengeDirectory, root::RootError},
     http::{condition::RuleScope, fields::further_claim, request_id::RequestIds},
     limit::{ConcurrencyZone, Gate, MAX_RULES, Rule, Zone, rule::RuleError},
     log::{access::AccessLogger, gateway::Watch},
@@ -138,6 +140,7 @@ impl ActiveConfig {
             clock: shared.clock,
             trust: config.client_ip.clone(),
             claim: further_claim(config.client_ip.header.name()).map(Rc::new),
+            certificate_fields: certificate_fields(&config.routes),
             routes: RouteTable::of(routes),
             path_matching: config.path_matching,
             queue: Arc::clone(&shared.queue),
@@ -187,6 +190,18 @@ fn served(
         compress: route.compress.clone(),
         response_rate: route.response_rate,
     }
+}
+
+/// Fields that any route sets to what is known of the certificate of a client. They are withheld on
+/// all routes, as one service may be behind several.
+fn certificate_fields(routes: &[RouteConfig]) -> Option<Rc<[HeaderName]>> {
+    let mut names: Vec<HeaderName> = Vec::new();
+    for name in routes.iter().flat_map(|route| route.request_edits.certificate_fields()) {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    (!names.is_empty()).then(|| names.into())
 }
 
 fn penalty_statuses(route: &RouteConfig) -> Vec<Option<u16>> {

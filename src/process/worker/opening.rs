@@ -129,7 +129,7 @@ impl Worker {
         // Bounded apart from `header`, whose time begins only behind the handshake.
         match self.alarm.within(tls::HANDSHAKE, tls.accept(io)).await.unwrap_or_else(|| Err(late()))
         {
-            Ok(Accepted::Tls(io, secured)) => Some((io, Transport::Tls(secured))),
+            Ok(Accepted::Tls(io, secured)) => Some((io, Transport::Tls(Box::new(secured)))),
             Ok(Accepted::Plain(io)) => Some((io, Transport::PlainToTls)),
             Err(error) => {
                 if let Some(left_out) =
