@@ -15,6 +15,7 @@ use std::{
     future::poll_fn,
     io,
     net::{SocketAddr, TcpListener as StdListener},
+    path::PathBuf,
     pin::pin,
     sync::Arc,
     task::Poll,
@@ -46,6 +47,8 @@ pub struct ListenerPolicy {
     pub http2: bool,
     /// Port of the `https` redirect for every request, if any.
     pub redirect: Option<u16>,
+    /// Directory of the files for ACME challenges, if any.
+    pub http01: Option<PathBuf>,
     /// True if connections must begin with a PROXY header.
     pub proxy_protocol: bool,
     /// Connection limits.
@@ -65,7 +68,15 @@ impl ListenerPolicy {
         let (proxy_protocol, max_requests) =
             (settings.proxy_protocol, settings.max_requests as u64);
         let http2 = settings.protocol == ClientProtocols::Auto;
-        Self { tls, http2, redirect: settings.redirect, proxy_protocol, occupancy, max_requests }
+        Self {
+            tls,
+            http2,
+            redirect: settings.redirect,
+            http01: settings.http01.clone(),
+            proxy_protocol,
+            occupancy,
+            max_requests,
+        }
     }
 
     /// Returns true if these settings have the same requirements.
@@ -74,6 +85,7 @@ impl ListenerPolicy {
         self.tls.as_ref().map(Tls::settings) == settings.tls.as_ref()
             && self.http2 == (settings.protocol == ClientProtocols::Auto)
             && self.redirect == settings.redirect
+            && self.http01 == settings.http01
             && self.proxy_protocol == settings.proxy_protocol
             && self.max_requests == settings.max_requests as u64
     }

@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv6Addr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -27,6 +28,8 @@ pub struct ListenerSettings {
     pub protocol: ClientProtocols,
     /// Port of the `https` redirect for every request, if any.
     pub redirect: Option<u16>,
+    /// Directory of the files for ACME challenges, if any.
+    pub http01: Option<PathBuf>,
     /// True if connections must begin with a PROXY header of a trusted proxy.
     pub proxy_protocol: bool,
     /// Limit on open connections; none for as many as descriptors allow.

@@ -26,6 +26,12 @@ impl Default for BlockingReads {
 }
 
 impl BlockingReads {
+    /// Permits for this many reads.
+    #[must_use]
+    pub fn limited(reads: usize) -> Self {
+        Self(Arc::new(Semaphore::new(reads)))
+    }
+
     /// Runs `work` on a thread once there is a permit.
     ///
     /// # Errors

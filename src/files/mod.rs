@@ -29,6 +29,7 @@ use crate::{
 
 pub mod blocking;
 pub mod body;
+pub mod challenge;
 pub mod conditions;
 pub mod lookup;
 pub mod name;

@@ -119,6 +119,16 @@ pub fn open(directory: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
     open_beneath(directory, name, flags)
 }
 
+/// Opens a file of the directory itself for reading; a link is not followed.
+///
+/// # Errors
+/// Those of `openat2`.
+pub fn open_no_link(directory: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
+    let resolve = BENEATH | ResolveFlags::NO_SYMLINKS;
+    fs::openat2(directory, name, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+}
+
 /// Returns true if a name leads to a directory.
 pub fn has_directory(directory: impl AsFd, name: &[u8]) -> bool {
     let name = if name.is_empty() { b"." } else { name };

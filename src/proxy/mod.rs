@@ -2,10 +2,8 @@
 
 use std::{net::IpAddr, ops::ControlFlow, rc::Rc, sync::Arc};
 
-use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header::SET_COOKIE};
 use http_body::Body;
-use http_body_util::Full;
 
 use self::{
     action::Action,
@@ -14,7 +12,7 @@ use self::{
     guard::Passage,
     header_edits::EditContext,
     peer::Peer,
-    redirect::elsewhere,
+    redirect::{Elsewhere, elsewhere},
     route::{PathMatching, RouteTable},
     served_route::Route,
     stop::{Closed, Stop, attribute_failure, rescue},
@@ -172,8 +170,8 @@ impl Proxy {
     ) -> Result<Response<ResponseBody>, Stop> {
         let target = Target::of(head, &visit.peer.last_host)?;
         record.entry.host = Some(Rc::clone(&target.host));
-        if let Some(answer) = self.respond_early(head, &target, visit.peer)? {
-            return Ok(own(answer));
+        if let Some(early) = self.respond_early(head, &target, visit.peer)? {
+            return Ok(own(boxed(early.response(self.clock.now())).await?));
         }
         if let Some(names) = &self.certificate_fields {
             withhold(names, head, visit);
@@ -241,15 +239,15 @@ impl Proxy {
     }
 
     /// Responds to a request for which no route is chosen.
-    fn respond_early(
+    fn respond_early<'a>(
         &self,
         head: &mut RequestParts,
-        target: &Target,
-        peer: &Peer,
-    ) -> Result<Option<Response<Full<Bytes>>>, Stop> {
+        target: &'a Target,
+        peer: &'a Peer,
+    ) -> Result<Option<Elsewhere<'a>>, Stop> {
         match self.respond_locally(head, target)? {
-            None => Ok(elsewhere(target, &peer.transport)?),
-            answer => Ok(answer),
+            None => Ok(elsewhere(target, &head.method, &peer.transport)?),
+            Some(answer) => Ok(Some(Elsewhere::Response(answer))),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     rc::Rc,
+    sync::Arc,
 };
 
 use http::HeaderValue;
@@ -12,6 +13,7 @@ use crate::{
         tls::{TlsInfo, client_auth::ClientCertificate},
         upload::RequestBody,
     },
+    files::challenge::ChallengeDirectory,
     http::{
         fields::address_value,
         target::{LastHost, LatestHost},
@@ -43,6 +45,8 @@ pub enum Transport {
     Plain {
         /// Port of the `https` redirect for every request, if any.
         redirect: Option<u16>,
+        /// Files for ACME challenges, which are not redirected, if any.
+        challenges: Option<Arc<ChallengeDirectory>>,
     },
     /// Plain TCP to a listener of TLS: every request is refused.
     PlainToTls,

@@ -64,6 +64,16 @@ pub fn redirect(
     Ok(response)
 }
 
+/// File for an ACME challenge (RFC 8555, section 8.3).
+#[must_use]
+pub fn challenge(content: Bytes) -> Response<Full<Bytes>> {
+    let mut headers = HeaderList::with_room();
+    headers.set_static(KnownName::ContentType, "application/octet-stream");
+    headers.set_static(KnownName::CacheControl, "no-store");
+    let head = ResponseParts { headers, ..ResponseParts::of(StatusCode::OK) };
+    Response { head, body: Full::new(content) }
+}
+
 /// Response to a request that failed.
 #[must_use]
 pub fn failure(error: &Error, accept: Option<&[u8]>) -> Response<Full<Bytes>> {

@@ -214,6 +214,7 @@ pub fn open_door() -> ListenerPolicy {
         tls: None,
         http2: true,
         redirect: None,
+        http01: None,
         proxy_protocol: false,
         occupancy,
         max_requests: u64::MAX,

@@ -10,6 +10,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use http::{HeaderValue, header};
@@ -23,12 +24,20 @@ use weir::{
         problem::{MAX_PROBLEMS, Severity, Style},
         show,
     },
+    downstream::{
+        settings::{FileOwner, SocketFileSettings},
+        tls::settings::{ClientAuth, ClientAuthSettings},
+    },
     http::{header_list::HeaderList, request_id::RequestId},
     limit::{Decision, Millis, Rule, RuleSettings, Zone, zone::Intent},
     proxy::{
         header_edits::{EditContext, Edits},
         reject::RejectHeader,
         route::{HostPattern, PathPattern},
+    },
+    upstream::{
+        settings::{ProxyHeader, QueueSettings},
+        sticky::SameSite,
     },
 };
 
@@ -594,6 +603,7 @@ fn codings_and_edits_are_as_written_and_none_by_default() {
             request_id: &id,
             route: "/",
             scheme: "https",
+            tls_client: None,
             user: None,
         };
         edits.apply(&mut fields, &facts).expect("field values");
@@ -1124,4 +1134,73 @@ proptest! {
         prop_assert_eq!(warned.is_some(), admitted <= burst as usize);
         prop_assert!(warned.is_none_or(|problem| problem.hint.as_ref().is_some_and(|hint| hint.starts_with(&reached))));
     }
+}
+
+#[test]
+fn tls_and_sockets_of_listeners_are_what_is_written() {
+    let config = fine(
+        "listeners:
+- address: ':8443'
+  protocol: http1
+  tls:
+    certificates: [ { cert: tests/certificates/a.pem, key: tests/certificates/a.key } ]
+    client_ca: tests/certificates/a.pem
+    client_auth: optional
+    client_auth_names: [ { name: Admin.test, client_auth: required }, { name: '*.open.test', client_auth: none } ]
+- { address: 'unix:/run/weir.sock', mode: '0660', owner: '7:8' }
+- { address: 'fd:web' }
+- { address: ':80', redirect: https, http01: { path: tests/certificates } }
+routes: [ { path: /, upstream: 'unix:/run/app.sock' } ]",
+    )
+    .config;
+    let [secure, unix, inherited, redirecting] = &config.listeners[..] else {
+        panic!("{:?}", config.listeners)
+    };
+    let tls = secure.tls.as_ref().expect("TLS");
+    let clients = ClientAuthSettings {
+        usual: ClientAuth::Optional,
+        names: vec![
+            ("admin.test".to_owned(), ClientAuth::Required),
+            ("*.open.test".to_owned(), ClientAuth::None),
+        ],
+        ..ClientAuthSettings::required("tests/certificates/a.pem".into())
+    };
+    assert_eq!((tls.http2, tls.client_auth.as_ref()), (false, Some(&clients)));
+    assert_eq!(unix.address.to_string(), "unix:/run/weir.sock");
+    let owner = FileOwner { user: Some(7), group: Some(8) };
+    assert_eq!(unix.file, SocketFileSettings { mode: 0o660, owner });
+    assert_eq!(inherited.address.to_string(), "fd:web");
+    assert_eq!(redirecting.http01.as_deref(), Some(Path::new("tests/certificates")));
+    assert_eq!(config.upstreams[0].endpoints[0].to_string(), "unix:/run/app.sock");
+}
+
+#[test]
+fn settings_of_upstreams_are_what_is_written() {
+    let print = "ab".repeat(32);
+    let config = fine(&format!(
+        "listeners: [ ':8080' ]
+upstreams:
+  app:
+    endpoints: [ {{ address: 'https://app', max_connections: 9 }} ]
+    tls: {{ fingerprints: [ '{print}' ], cert: tests/certificates/a.pem, key: tests/certificates/a.key }}
+    proxy_protocol: v2
+    queue: {{ max: 5, max_wait: 2s }}
+    slow_start: 30s
+    sticky: {{ cookie: at, same_site: strict, max_age: 1h }}
+    retries: {{ attempts: 3, statuses: [ 502, 503 ] }}
+routes: [ {{ path: /, upstream: app }} ]"
+    ))
+    .config;
+    let app = &config.upstreams[0];
+    let secure = app.secure.as_ref().expect("TLS");
+    assert_eq!(secure.fingerprints, [[0xab; 32]]);
+    assert_eq!(secure.files().count(), 2);
+    assert_eq!(app.proxy_header, Some(ProxyHeader::V2));
+    assert_eq!(app.endpoints[0].max_connections, Some(9));
+    let queue = QueueSettings { max: 5, max_wait: Duration::from_secs(2) };
+    assert_eq!((app.queue, app.slow_start), (queue, Some(Duration::from_secs(30))));
+    let sticky = app.sticky.as_ref().expect("a cookie");
+    assert_eq!((&*sticky.cookie, sticky.same_site), ("at", SameSite::Strict));
+    assert_eq!(sticky.max_age, Some(Duration::from_secs(3_600)));
+    assert_eq!(app.retry_statuses, [502, 503]);
 }

@@ -36,6 +36,7 @@ mod grpc;
 mod header_edits;
 mod health;
 mod hold;
+mod http01;
 mod http2;
 mod http2_abuse;
 mod http2_allowance;

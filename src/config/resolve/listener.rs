@@ -1,7 +1,7 @@
 //! Listeners: addresses, redirects, and certificates, which are read to check that they can be
 //! used.
 
-use std::{net::SocketAddr, ops::RangeInclusive};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf};
 
 use super::{address, collector::Collector, location::Location, socket_file};
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
             settings::{CertificateFiles, ClientAuth, ClientAuthSettings, TlsSettings},
         },
     },
+    files::challenge::ChallengeDirectory,
     runtime::{
         clock::Clock,
         hint::{HintedError, hinted},
@@ -111,6 +112,7 @@ fn settings(
     }
     let port =
         listener.redirect.as_ref().and_then(|text| judge.take(redirect, redirect_port(text)));
+    let http01 = http01(judge, spot.key("http01"), listener);
     let mut count = |key, amount| judge.count(spot.key(key), amount, COUNTS);
     let auto = listener.max_connections.0 == "auto";
     ListenerSettings {
@@ -118,6 +120,7 @@ fn settings(
         file: SocketFileSettings::default(),
         also_ipv6: false,
         redirect: port,
+        http01,
         proxy_protocol: listener.proxy_protocol,
         max_connections: (!auto).then(|| count("max_connections", &listener.max_connections)),
         max_connections_per_client: count(
@@ -131,6 +134,23 @@ fn settings(
             ..read(judge, spot.key("tls"), tls)
         }),
     }
+}
+
+/// Directory for ACME challenges, which is opened to check that it can be used.
+fn http01(
+    judge: &mut Collector<'_>,
+    spot: Location<'_>,
+    listener: &LongListener,
+) -> Option<PathBuf> {
+    let path = PathBuf::from(&listener.http01.as_ref()?.path);
+    if listener.redirect.is_none() {
+        let hint = "write `redirect: https` beside it; a route serves files elsewhere";
+        judge.refuse(spot, hinted("`http01` on a listener without `redirect`", hint));
+    }
+    if let Err(error) = ChallengeDirectory::open(&path) {
+        judge.refuse(spot.key("path"), error);
+    }
+    Some(path)
 }
 
 fn redirect_port(text: &str) -> Result<u16, HintedError> {

@@ -49,6 +49,10 @@ pub struct LongListener {
     /// `return 308 https://...`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect: Option<String>,
+    /// With `redirect`: files by which an ACME client proves that it controls a host. They are
+    /// served below `/.well-known/acme-challenge/` in place of the redirect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http01: Option<Http01>,
     /// Connections begin with a PROXY header, version 1 or 2, and come from
     /// `client_ip.trusted_proxies`; others are closed (nginx: `listen ... proxy_protocol`).
     #[serde(default)]
@@ -97,12 +101,22 @@ impl LongListener {
             tls: None,
             protocol: ClientProtocols::default(),
             redirect: None,
+            http01: None,
             proxy_protocol: false,
             max_connections: auto(),
             max_connections_per_client: per_client(),
             max_requests: per_connection(),
         }
     }
+}
+
+/// Files of an ACME client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Http01 {
+    /// Directory of the files, each named by its token. Links are not followed.
+    #[schemars(extend("x-type" = "path"))]
+    pub path: String,
 }
 
 /// TLS on a listener.

@@ -1,6 +1,11 @@
 //! State of a worker that is built from one configuration: routes, upstreams, listeners.
 
-use std::{io, rc::Rc, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    rc::Rc,
+    sync::Arc,
+};
 
 use http::HeaderName;
 
@@ -8,7 +13,11 @@ use super::shared::Shared;
 use crate::{
     access::{keyed_digest::NoRandomness, password_check::PasswordCheck},
     config::{ConcurrencyConfig, RouteConfig},
-    downstream::{listen_address::ListenAddress, settings::HeaderLimits, upload::RequestBody},
+    downstream::{
+        listen_address::ListenAddress,
+        settings::{HeaderLimits, ListenerSettings},
+        upload::RequestBody,
+    },
     files::{FileServer, blocking::BlockingReads, challenge::ChallengeDirectory, root::RootError},
     http::{condition::RuleScope, fields::further_claim, request_id::RequestIds},
     limit::{ConcurrencyZone, Gate, MAX_RULES, Rule, Zone, rule::RuleError},
@@ -45,6 +54,12 @@ pub enum BuildError {
     Files {
         /// Name of the route.
         route: Arc<str>,
+        /// Error of the directory.
+        source: RootError,
+    },
+    /// The directory of a listener for ACME challenges cannot be opened.
+    #[error("`http01`: {source}")]
+    Challenges {
         /// Error of the directory.
         source: RootError,
     },
@@ -86,6 +101,8 @@ pub struct ActiveConfig {
     pub limits: HeaderLimits,
     /// Permits to read files.
     reads: BlockingReads,
+    /// Directories for ACME challenges, by path.
+    challenges: Vec<(PathBuf, Arc<ChallengeDirectory>)>,
 }
 
 impl ActiveConfig {
@@ -161,8 +178,26 @@ impl ActiveConfig {
             doors: Arc::clone(&shared.doors),
             limits: config.header_limits,
             reads,
+            challenges: challenges(&config.listeners)?,
         })
     }
+
+    /// Directory with this path for ACME challenges.
+    pub fn challenges(&self, path: &Path) -> Option<Arc<ChallengeDirectory>> {
+        let mut known = self.challenges.iter();
+        known.find(|(known, _)| known == path).map(|(_, directory)| Arc::clone(directory))
+    }
+}
+
+fn challenges(
+    listeners: &[ListenerSettings],
+) -> Result<Vec<(PathBuf, Arc<ChallengeDirectory>)>, BuildError> {
+    let opened = |path: &PathBuf| {
+        let wrong = |source| BuildError::Challenges { source };
+        let directory = ChallengeDirectory::open(path).map_err(wrong)?;
+        Ok((path.clone(), Arc::new(directory)))
+    };
+    listeners.iter().filter_map(|listener| listener.http01.as_ref()).map(opened).collect()
 }
 
 fn served(

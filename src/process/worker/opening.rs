@@ -64,7 +64,11 @@ impl Worker {
                 }
             }
             let (io, transport) = match &door.tls {
-                None => (io, Transport::Plain { redirect: door.redirect }),
+                None => {
+                    let challenges =
+                        door.http01.as_deref().and_then(|path| self.serving().challenges(path));
+                    (io, Transport::Plain { redirect: door.redirect, challenges })
+                }
                 Some(tls) => {
                     let shaken =
                         Box::pin(self.unless_stopping(self.shake_hands(tls, io, peer))).await;
