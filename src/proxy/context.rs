@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, rc::Rc, time::Duration};
 
-use super::peer::Peer;
+use super::peer::{Peer, Transport};
 use crate::{
     downstream::{
         request_channel::RequestChannel,
@@ -29,16 +29,13 @@ pub struct RequestContext<'a> {
 }
 
 impl RequestContext<'_> {
-    /// Identity that an upstream sees, for a client with this address that sent this sticky cookie.
+    /// Identity that an upstream sees, for a client with this address.
     #[must_use]
-    pub fn caller<'c>(
-        &'c self,
-        client: IpAddr,
-        sticky: Option<&'c [u8]>,
-    ) -> Caller<'c, RequestBody> {
+    pub fn caller(&self, client: IpAddr) -> Caller<'_, RequestBody> {
         // The port of a client behind a proxy is not known.
         let port = if client == self.peer.address { self.peer.port } else { 0 };
         let private = self.line.conn.is_some().then_some(&self.peer.private);
-        Caller { address: client, port, sticky, private }
+        let is_secure = matches!(self.peer.transport, Transport::Tls(_));
+        Caller { address: client, port, is_secure, sticky: None, private }
     }
 }

@@ -295,7 +295,8 @@ impl ForwardAuth {
         };
         let story = story.service.insert(UpstreamStory::of(&self.upstream.settings().name));
         // Never the connection that the client has authenticated: that is one to its upstream.
-        let caller = Caller { address: client, port: 0, sticky: None, private: None };
+        let caller =
+            Caller { address: client, port: 0, is_secure: false, sticky: None, private: None };
         let (mut body, progress) = (RequestBody::default(), Progress::default());
         let asked = self.upstream.ask(&outbound, &mut body, caller, &progress, story).await;
         asked.map_err(|error| {

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, ops::ControlFlow, rc::Rc, sync::Arc};
 
-use http::{HeaderName, HeaderValue, header::SET_COOKIE};
+use http::{HeaderName, HeaderValue};
 use http_body::Body;
 
 use self::{
@@ -47,7 +47,7 @@ use crate::{
         record::{LoggedBody, Record},
     },
     runtime::{clock::Clock, rare::boxed, release_timer::ReleaseTimer},
-    upstream::{Upstream, body::UpstreamBody},
+    upstream::body::UpstreamBody,
 };
 
 pub mod action;
@@ -170,11 +170,8 @@ impl Proxy {
     ) -> Result<Response<ResponseBody>, Stop> {
         let target = Target::of(head, &visit.peer.last_host)?;
         record.entry.host = Some(Rc::clone(&target.host));
-        if let Some(early) = self.respond_early(head, &target, visit.peer)? {
+        if let Some(early) = self.respond_early(head, &target, visit)? {
             return Ok(own(boxed(early.response(self.clock.now())).await?));
-        }
-        if let Some(names) = &self.certificate_fields {
-            withhold(names, head, visit);
         }
         let trusted = self.identify(head, visit.peer, record)?;
         let client = record.entry.client;
@@ -225,28 +222,31 @@ impl Proxy {
         let forwarded = rewritten.as_deref().unwrap_or(&target.path_and_query);
         let outbound = Outbound { method: &head.method, target: forwarded, fields };
         let story = record.entry.upstream.insert(UpstreamStory::of(&settings.name));
-        let sticky = upstream.presented(&head.headers);
-        let (caller, progress) = (visit.caller(client, sticky), &visit.upload.progress);
+        let (caller, progress) = (visit.caller(client), &visit.upload.progress);
         let sent = upstream.forward(&outbound, &mut body, caller, progress, story).await;
         let mut response = sent.map_err(|error| attribute_failure(error, &visit.upload))?;
         route.restore(&mut response.head.headers, settings, &target);
-        let mut response = returned(response, upgrade.as_ref(), &target, &route, visit, record)?;
-        if settings.sticky.is_some() {
-            lead_back(upstream, sticky, visit.peer, record, &mut response.head.headers);
-        }
+        let response = returned(response, upgrade.as_ref(), &target, &route, visit, record)?;
         let response = compress::code(response, preference.as_ref(), &self.coders);
         Ok(route.paced(response.map(ResponseBody::Upstream), visit.line))
     }
 
-    /// Responds to a request for which no route is chosen.
-    fn respond_early<'a>(
+    /// Responds to a request for which no route is chosen; from others it removes the fields that no
+    /// client may send.
+    fn respond_early<'a, 'v: 'a>(
         &self,
         head: &mut RequestParts,
         target: &'a Target,
-        peer: &'a Peer,
+        visit: &mut RequestContext<'v>,
     ) -> Result<Option<Elsewhere<'a>>, Stop> {
+        if let Some(names) = &self.certificate_fields {
+            withhold(names, head, visit);
+        }
         match self.respond_locally(head, target)? {
-            None => Ok(elsewhere(target, &head.method, &peer.transport)?),
+            None => {
+                let peer: &'v Peer = visit.peer;
+                Ok(elsewhere(target, &head.method, &peer.transport)?)
+            }
             Some(answer) => Ok(Some(Elsewhere::Response(answer))),
         }
     }
@@ -345,24 +345,6 @@ impl Proxy {
             Error::caused(Kind::HttpRequestError, detail, error)
         })?;
         Ok(())
-    }
-}
-
-/// Sets the cookie that leads the client back to the endpoint that served it, unless it has that
-/// one. Behind the edits of the route, which are about what the endpoint sends.
-#[cold]
-#[inline(never)]
-fn lead_back(
-    upstream: &Upstream<RequestBody>,
-    sticky: Option<&[u8]>,
-    peer: &Peer,
-    record: &Record,
-    headers: &mut HeaderList,
-) {
-    let served = record.entry.upstream.as_ref().and_then(|story| story.endpoint.as_ref());
-    let is_secure = peer.transport.scheme() == "https";
-    if let Some(cookie) = upstream.sticky_cookie(served, sticky, is_secure) {
-        headers.append(&SET_COOKIE, &cookie);
     }
 }
 

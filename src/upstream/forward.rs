@@ -3,7 +3,7 @@
 use std::{rc::Rc, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
+use http::{StatusCode, header::SET_COOKIE};
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -85,27 +85,6 @@ where
         self.group.settings()
     }
 
-    /// Sticky cookie that a client sent, if the upstream has one.
-    #[must_use]
-    pub fn presented<'a>(&self, headers: &'a HeaderList) -> Option<&'a [u8]> {
-        self.group.sticky()?.presented(headers)
-    }
-
-    /// `Set-Cookie` for a client that an endpoint with this label responded to; none if its cookie
-    /// leads there already.
-    #[must_use]
-    pub fn sticky_cookie(
-        &self,
-        endpoint: Option<&Arc<str>>,
-        presented: Option<&[u8]>,
-        is_secure: bool,
-    ) -> Option<HeaderValue> {
-        let sticky = self.group.sticky()?;
-        let id = self.pools.sticky_id(endpoint?)?;
-        let leads_there = presented == Some(id.as_bytes());
-        if leads_there { None } else { sticky.cookie(&id, is_secure) }
-    }
-
     /// Closes connections that were idle for too long, and those to removed addresses.
     pub fn sweep(&self) {
         for pool in &*self.pools.present() {
@@ -159,7 +138,7 @@ where
             // it.
             original: Original { outbound, kept: body.again() },
             binds: connection_auth::has_credentials(&outbound.fields),
-            caller,
+            caller: Caller { sticky: self.presented(outbound), ..caller },
             progress,
             story,
             retry: Retry::new(self.settings().hold),
@@ -172,6 +151,11 @@ where
                 Err(failed) => Err(failed),
             };
             match sent {
+                // A service that weir asks itself is asked about a client, and not by it.
+                Ok(mut response) if CALLER == 0 && self.settings().sticky.is_some() => {
+                    self.lead_back(&mut response.head.headers, &attempt);
+                    return Ok(response);
+                }
                 Ok(response) => return Ok(response),
                 // Boxed, so that a request that does not fail has no memory for it.
                 Err(failed) => boxed(self.try_again(failed, &mut attempt)).await?,
@@ -345,6 +329,26 @@ where
         // is made is paid.
         let is_sent = may_try && self.pools.has_fit_untried(retry, now) && self.budget.spend(now);
         is_sent.then(|| Replay::new(body))
+    }
+
+    /// Sticky cookie that a client sent, if the upstream has one.
+    fn presented<'a>(&self, outbound: &'a Outbound<'_>) -> Option<&'a [u8]> {
+        self.group.sticky()?.presented(outbound.fields.unchanged())
+    }
+
+    /// Sets the cookie that leads the client back to the endpoint that served it, unless it has that
+    /// one.
+    #[cold]
+    #[inline(never)]
+    fn lead_back(&self, headers: &mut HeaderList, attempt: &Attempt<'_, B>) {
+        let served = attempt.story.endpoint.as_ref();
+        let id = served.and_then(|label| self.pools.sticky_id(label));
+        let (Some(sticky), Some(id)) = (self.group.sticky(), id) else { return };
+        if attempt.caller.sticky != Some(id.as_bytes())
+            && let Some(cookie) = sticky.cookie(&id, attempt.caller.is_secure)
+        {
+            headers.append(&SET_COOKIE, &cookie);
+        }
     }
 
     /// Records the loss of a connection.

@@ -442,6 +442,8 @@ pub struct Caller<'a, B> {
     pub address: IpAddr,
     /// Port of the client; 0 if a proxy in front has named the client.
     pub port: u16,
+    /// True if it is connected over TLS.
+    pub is_secure: bool,
     /// Value of the sticky cookie that it sent, if the upstream has one.
     pub sticky: Option<&'a [u8]>,
     /// Slot for the private connection of its connection; none for a stream.
