@@ -543,6 +543,7 @@ def s11_move_from_nginx(s):
             return False
 
     try:
+        # nginx looks up its upstreams when it starts, so they come first.
         moved.compose("up", "-d", timeout=60)
         moved.until("nginx responds", responds, 20)
         assert "nginx" in moved.inspect("web")["Config"]["Image"]
@@ -557,6 +558,8 @@ def s11_move_from_nginx(s):
         differences = [(old, new) for old, new in zip(before, after) if old != new]
         assert not differences, differences
         return f"{len(after)} responses as before"
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n" + "\n".join(moved.logs("web")[-5:])) from error
     finally:
         os.environ["HTTP_PORT"] = str(s.port)
         moved.compose(*start[:-2], "down", "--volumes", timeout=60, check=False)

@@ -42,13 +42,14 @@ pub fn method_rules<'a>(
 ) -> Result<MethodRules<'a>, String> {
     let mut rules = MethodRules::default();
     if let Some(except) = level.own("limit_except").first().copied() {
-        let methods = &except.args;
+        let methods: Vec<String> =
+            except.args.iter().map(|method| method.to_ascii_uppercase()).collect();
         if methods.is_empty() || !methods.iter().all(|method| is_method(method)) {
             state.notes.refuse(except, "not a list of methods");
             return Err("`limit_except` names no methods".to_owned());
         }
         state.notes.carry(except);
-        rules.methods.clone_from(methods);
+        rules.methods = methods;
         rules.methods.dedup();
         rules.except = Some(except);
     }
@@ -137,8 +138,9 @@ fn test(condition: &Directive) -> Option<MethodTest> {
     methods.iter().all(|method| is_method(method)).then_some(MethodTest { methods, is_for_them })
 }
 
+/// Returns true for a method that a route may name: `CONNECT` is refused before any route.
 fn is_method(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase())
+    !text.is_empty() && text != "CONNECT" && text.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
 #[cfg(test)]
@@ -154,6 +156,7 @@ mod tests {
             ("$request_method ~ ^(?:PUT|DELETE)$", Some((&["PUT", "DELETE"], true))),
             ("$request_method ~* ^(put)$", None),
             ("$request_method ~ P", None),
+            ("$request_method = CONNECT", None),
             ("$host = a", None),
         ] {
             let text = format!("if ({text}) {{ return 405; }}");

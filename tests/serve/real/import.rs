@@ -30,9 +30,8 @@ fn file(name: &str, endpoint: SocketAddr) -> String {
         .or_else(|_| fs::read_to_string(format!("{folder}/nginx.conf")))
         .expect("a file of this repository");
     // What stands around `http` is the test's own.
-    let text = text.replacen("events {}\n\nhttp {\n", "", 1);
-    let is_whole = text.trim_end().ends_with("}\n}");
-    let text = if is_whole { text.trim_end().trim_end_matches('}') } else { &text };
+    let inside = text.strip_prefix("events {}\n\nhttp {\n");
+    let text = inside.and_then(|text| text.trim_end().strip_suffix('}')).unwrap_or(&text);
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
     // Without it an upstream sees another `Host`, which is a difference to look at.
     let mut whole = "proxy_set_header Host $host;\n".to_owned();
