@@ -257,7 +257,7 @@ fn response_of_a_location_is_carried_over() {
     for (rules, expected) in [
         ("return 403;", "respond: { status: 403 }"),
         ("return 444;", "close: true"),
-        ("deny all; return 200 ok;", "respond: { status: 200, body: \"ok\" }"),
+        ("deny all; return 200 ok;", "respond: { status: 200, body: \"ok\", "),
         ("auth_basic x; return 204;", "respond: { status: 204 }"),
         (
             "default_type application/json; return 200 '{}';",

@@ -100,9 +100,9 @@ fn with_body(code: u16, text: &str, level: &Level<'_>) -> Result<String, String>
     if pieces(text).iter().any(|piece| matches!(piece, ValuePiece::Variable(_))) {
         return Err(format!("`{text}` is only known with the request"));
     }
-    let media = level.one("default_type").map(|media| media.arg(0));
-    let media = media.filter(|media| *media != "text/plain").map(quoted_always);
-    let headers = media.map(|media| format!(", headers: {{ content-type: {media} }}"));
-    let body = quoted_always(text);
-    Ok(format!("respond: {{ status: {code}, body: {body}{} }}", headers.unwrap_or_default()))
+    // The default of weir has a charset, that of nginx has none.
+    let media = level.one("default_type").map_or("text/plain", |media| media.arg(0));
+    let (body, media) = (quoted_always(text), quoted_always(media));
+    let headers = format!("headers: {{ content-type: {media} }}");
+    Ok(format!("respond: {{ status: {code}, body: {body}, {headers} }}"))
 }
