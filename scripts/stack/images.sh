@@ -52,7 +52,8 @@ standin_archive() {
         --extract-hook='printf "root:x:0:0:root:/root:/bin/sh\nredis:x:999:999::/data:/bin/sh\n" > "$1/etc/passwd"' \
         --extract-hook='printf "root:x:0:\nredis:x:999:\n" > "$1/etc/group"' \
         --extract-hook='[ '"$what"' != postgres ] || sed -i s/^redis/postgres/ "$1/etc/passwd" "$1/etc/group"' \
-        --extract-hook='[ '"$what"' != nginx ] || sed -i s/^redis/nobody/ "$1/etc/passwd" "$1/etc/group"' \
+        --extract-hook='[ '"$what"' != nginx ] || sed -i s/^redis/nobody/ "$1/etc/passwd"' \
+        --extract-hook='[ '"$what"' != nginx ] || sed -i s/^redis/nogroup/ "$1/etc/group"' \
         --extract-hook='install -d -o 999 -g 999 "$1/data" "$1/var/lib/postgresql/data"; rm -rf "$1/docker-entrypoint-initdb.d"' \
         "$suite" "$archive.new" "$(debian_archive)" > "$STANDIN_CACHE/$what.log" 2>&1 \
         || { tail -5 "$STANDIN_CACHE/$what.log" >&2; as_root rm -f "$archive.new"; return 1; }
