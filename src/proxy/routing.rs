@@ -71,10 +71,11 @@ impl Proxy {
     ) -> Result<(Rc<Route>, Cow<'a, str>), Stop> {
         let request = RoutedRequest { client: record.entry.client, method, target, headers };
         let path = self.path(target)?;
+        let is_as_received = matches!(path, Cow::Borrowed(_));
         // Most configurations have no conditions, and their requests pay for none.
         let route = match self.routes.has_conditions() {
-            false => self.find_route(request, &path, |_| Fit::Holds)?,
-            true => self.route_by_conditions(request, &path)?,
+            false => self.find_route(request, &path, is_as_received, |_| Fit::Holds)?,
+            true => self.route_by_conditions(request, &path, is_as_received)?,
         };
         route.begin_record(record);
         Ok((Rc::clone(route), path))
@@ -84,11 +85,12 @@ impl Proxy {
     fn route_by_conditions(
         &self,
         request: RoutedRequest<'_, '_>,
-        path: &Cow<'_, str>,
+        path: &str,
+        is_as_received: bool,
     ) -> Result<&Rc<Route>, Stop> {
         let outcomes = Outcomes::default();
         let fit = |condition: &Rc<RouteCondition>| outcomes.of(condition, request);
-        let found = self.find_route(request, path, fit);
+        let found = self.find_route(request, path, is_as_received, fit);
         // Before the outcome counts: an endpoint may see what the conditions did not, or less.
         outcomes.refuse_look_alikes(request)?;
         let route = found?;
@@ -105,7 +107,8 @@ impl Proxy {
     fn find_route(
         &self,
         request: RoutedRequest<'_, '_>,
-        path: &Cow<'_, str>,
+        path: &str,
+        is_as_received: bool,
         fit: impl Fn(&Rc<RouteCondition>) -> Fit + Copy,
     ) -> Result<&Rc<Route>, Stop> {
         let RoutedRequest { method, target, .. } = request;
@@ -120,7 +123,7 @@ impl Proxy {
             }
         })?;
         // Only a path that was not in its normal form has other readings.
-        if matches!(path, Cow::Owned(_)) {
+        if !is_as_received {
             let mut readings =
                 normal_form::other_readings(target.path_and_query.path()).map_err(refused)?;
             if readings.any(|reading| self.strays(route, request, path, &reading, fit)) {

@@ -82,7 +82,8 @@ async fn sticky_secret_makes_the_same_cookies_in_every_process() {
         let found = Rc::clone(&values);
         on_edge_of(config(", secret: sixteen bytes at least"), |edge| async move {
             for _ in 0..3 {
-                found.borrow_mut().insert(get(&edge, "").await);
+                let cookie = get(&edge, "").await;
+                found.borrow_mut().insert(cookie);
             }
         })
         .await;
