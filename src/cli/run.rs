@@ -119,6 +119,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// its writer has finished. Only the content counts, not its times or inode, so a file that is
 /// bind-mounted by itself can be watched too.
 fn watch(path: PathBuf, orders: mpsc::Sender<ControlMessage>) -> io::Result<()> {
+    // A file that was added to a folder changes the list, and so does one that went.
     let mut served = config::source_texts(&path);
     // `served` is the content of the last reload, `before` that of the last look.
     let mut before = served.clone();

@@ -58,6 +58,7 @@ fn groups(defaults: MappingEntry, problems: &mut Problems) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for map in maps {
         let span = map.entries().first().map_or(map.span, |entry| entry.key_span);
+        // The collector knows not to show a host that came from outside.
         let mut judge = Collector { problems: &mut *problems, base: Path::new("") };
         let hosts: Vec<(HostPattern, Span)> = hosts_of(&map)
             .filter_map(|(node, scalar)| {
@@ -65,6 +66,7 @@ fn groups(defaults: MappingEntry, problems: &mut Problems) -> Vec<Group> {
                 Some((host, node.span))
             })
             .collect();
+        // By its keys, and not by its hosts: all of these may be wrong.
         let is_general = OF_HOSTS.iter().all(|key| map.get(key).is_none());
         if is_general && groups.iter().any(|group| group.hosts.is_empty()) {
             let hint = "join them, or write `host` or `hosts`";
@@ -82,6 +84,7 @@ fn groups(defaults: MappingEntry, problems: &mut Problems) -> Vec<Group> {
             }
         }
         let Value::Map(mut entries) = map.value else { continue };
+        // What is left are keys of routes, and can be copied as they are.
         entries.retain(|entry| !OF_HOSTS.contains(&&*entry.key));
         groups.push(Group { hosts, entries });
     }
@@ -117,12 +120,14 @@ fn applying_to(groups: &[Group], host: &HostPattern) -> Vec<usize> {
     let mut found: Vec<(usize, &HostPattern)> = Vec::new();
     for (index, group) in groups.iter().enumerate() {
         let covering = group.hosts.iter().map(|(own, _)| own).filter(|own| own.covers(host));
+        // `*.a.test` and `a.test` in one group: the closer name says how specific it is.
         let best = covering.max_by_key(|own| own.weight());
         found.extend(match group.hosts.is_empty() {
             true => Some((index, &HostPattern::Any)),
             false => best.map(|own| (index, own)),
         });
     }
+    // A stable sort, and each group has one best host, so no two have equal weight by chance.
     found.sort_by_key(|(_, own)| Reverse(own.weight()));
     found.into_iter().map(|(index, _)| index).collect()
 }

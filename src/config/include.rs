@@ -109,6 +109,7 @@ impl Reader<'_> {
             self.problems.error(span, "`*` and `?` may stand in the last part only", hint);
             return Vec::new();
         }
+        // Without a wildcard the file has to be there, so a misspelt name is an error.
         if !is_pattern(&name) {
             return vec![Included { name: shown(&path), path, span }];
         }
@@ -133,6 +134,7 @@ impl Reader<'_> {
     /// Reads one file into a tree.
     fn file(&mut self, included: &Included) -> Option<Node> {
         let Included { path, name, span } = included;
+        // By its real path: a link to a file is that file again.
         let canonical = canonical(path);
         let refusal = if self.open.contains(&canonical) {
             Some(format!("`{name}` includes itself"))
@@ -169,6 +171,7 @@ impl Reader<'_> {
             self.problems.error(*span, message, "is this the right folder?");
             return None;
         }
+        // Some editors write a byte-order mark, as at the beginning of the main file.
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned();
         let source = SourceText { name: name.clone(), text: text.clone() };
         let source = self.problems.add_source(source);
@@ -205,6 +208,7 @@ impl Reader<'_> {
                 self.problems.error(entry.key_span, message, hint);
                 continue;
             }
+            // They apply to the routes of all files, whatever file they stand in.
             if key == "defaults" && !self.is_for_hosts(&entry) {
                 continue;
             }
@@ -250,6 +254,7 @@ impl Reader<'_> {
             }
             // A key without entries, as all are commented out.
             (_, Value::Scalar(scalar)) if scalar.is_null() => {}
+            // The same on this side.
             (Value::Scalar(scalar), value) if scalar.is_null() => own.value = value,
             // The other one may be right. Both are reported together, at the place of this one.
             _ => {
@@ -261,6 +266,7 @@ impl Reader<'_> {
     }
 
     fn name(&mut self, names: &mut Vec<MappingEntry>, entry: MappingEntry) {
+        // The first one stays, so that what is below it is still checked.
         let Some(first) = names.iter().find(|own| own.key == entry.key) else {
             return names.push(entry);
         };

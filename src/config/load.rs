@@ -227,6 +227,7 @@ pub fn source_texts(path: &Path) -> Option<Vec<SourceText>> {
     let first = SourceText { name: path.display().to_string(), text };
     let mut problems = Problems::new(vec![first.clone()]);
     // Nothing else of the text is of interest: what is wrong is reported by the reload.
+    // Most files include nothing, and are not parsed every second.
     if first.text.contains(include::INCLUDE)
         && let Some(mut tree) = yaml_tree::read(0, &first.text, 0, &mut problems)
     {

@@ -339,6 +339,7 @@ impl<'a> Reader<'a> {
             let Some((event, marks)) = self.next()? else { break };
             let node = self.node(event, marks, depth + 1)?;
             let (Some(key), Some(node)) = (key, node) else { continue };
+            // Within quotation marks it is a key like any other.
             let is_merge = key.scalar().is_some_and(|key| key.plain && key.text == MERGE);
             let Some(entry) = self.entry(key, node, &mut first_given) else { continue };
             match is_merge {
@@ -348,6 +349,7 @@ impl<'a> Reader<'a> {
         }
         // What is written here replaces what is merged, and the first merged map the next ones.
         for entry in merged {
+            // Not an error: to replace a merged key is what merging is for.
             if !first_given.contains_key(&entry.key) {
                 first_given.insert(entry.key.clone(), entry.key_span);
                 entries.push(entry);
@@ -360,6 +362,7 @@ impl<'a> Reader<'a> {
     fn merge(&mut self, from: MappingEntry, merged: &mut Vec<MappingEntry>) {
         let maps = match from.node.value {
             Value::List(items) => items,
+            // One map is a list of one; anything else is refused below.
             value => vec![Node { span: from.node.span, value }],
         };
         for map in maps {

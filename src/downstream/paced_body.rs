@@ -90,6 +90,7 @@ impl Pace {
             // add up.
             let waiting = self.rest.len() as u64;
             let room = self.granted(now - began).saturating_sub(self.sent);
+            // The last bytes are fewer than a turn, and wait for themselves only.
             let wanted = waiting.min(self.turn());
             if room >= wanted {
                 let taken = room.min(waiting);
@@ -99,6 +100,7 @@ impl Pace {
                 return Poll::Ready(taken as usize);
             }
             let due = began + self.time_of(self.sent + wanted);
+            // One timer for the whole body: the next turn moves it.
             match &mut self.timer {
                 None => self.timer = Some(Box::pin(sleep_until(due))),
                 Some(timer) => timer.as_mut().reset(due),

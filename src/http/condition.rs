@@ -156,6 +156,7 @@ impl Condition {
 
     /// Header fields that it reads.
     pub fn fields(&self) -> impl Iterator<Item = HeaderName> {
+        // A query is no field, and no endpoint reads it by another name.
         let cookie = (!self.cookies.is_empty()).then_some(header::COOKIE);
         self.headers.iter().map(|field| field.name.clone()).chain(cookie)
     }

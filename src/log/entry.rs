@@ -275,11 +275,13 @@ impl AccessEntry {
         out.push(b' ');
         escape(out, self.host.as_deref().unwrap_or_default().as_bytes());
         escape(out, self.path.as_ref().map_or("-", Asked::as_str).as_bytes());
+        // Rounded up, so that no time looks like none.
         let millis = self.took.as_micros().div_ceil(100);
         write_text(out, format_args!(" {}.{} ms {}", millis / 10, millis % 10, self.client));
         if let Some(name) = self.upstream.as_ref().and_then(|story| story.name.as_deref()) {
             write_text(out, format_args!(" -> {name}"));
         }
+        // Both may have something to say: a rule on trial beside one in force.
         for (story, why) in [(self.limit.as_ref(), ""), (self.dry_run.as_deref(), "dry run: ")] {
             story.into_iter().for_each(|story| story.write_short(why, out));
         }

@@ -133,6 +133,7 @@ impl LineFormat {
     /// # Errors
     /// The first thing that is wrong with it.
     pub fn parse(text: &str, escape: Escape) -> Result<Self, LineFormatError> {
+        // Before anything is copied out of it.
         if text.len() > MAX_FORMAT {
             return Err(LineFormatError::TooLong);
         }
@@ -170,6 +171,7 @@ impl LineFormat {
         let unknown = || LineFormatError::Unknown(name.to_owned());
         let [of_request, of_response] = OF_FIELDS.map(|prefix| name.strip_prefix(prefix));
         let field = of_request.or(of_response).filter(|field| !field.is_empty());
+        // `$http_` alone would be a field without a name.
         let field = field.ok_or_else(unknown)?;
         // A variable has `_` where the name of a field has `-`.
         let field = HeaderName::from_str(&field.replace('_', "-")).map_err(|_| unknown())?;
@@ -234,6 +236,7 @@ impl LineFormat {
     fn write_variable(&self, variable: Variable, entry: &AccessEntry, out: &mut Vec<u8>) {
         let upstream = entry.upstream.as_ref();
         match variable {
+            // Numbers and addresses have nothing to escape.
             Variable::Status => write_number(out, entry.status.as_u16().into()),
             Variable::BodyBytesSent => write_number(out, entry.bytes_out),
             Variable::Pid => write_number(out, std::process::id().into()),
@@ -276,6 +279,7 @@ impl LineFormat {
     /// Variables of what the client asked for.
     fn write_of_request(&self, variable: Variable, entry: &AccessEntry, out: &mut Vec<u8>) {
         let target = entry.path.as_ref().map(super::entry::Asked::as_str);
+        // Of the bytes as received, as in nginx: only `$uri` has the normal form.
         let parts = target.map(|target| target.split_once('?').unwrap_or((target, "")));
         match variable {
             Variable::Request => {
@@ -331,6 +335,7 @@ fn name_of(text: &str) -> Option<(&str, &str)> {
     let (name, rest) = match text.strip_prefix('{') {
         Some(inside) => inside.split_once('}')?,
         None => {
+            // As nginx ends a name: `$status;` has none but `status`.
             let is_letter = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
             text.split_at(text.find(|letter| !is_letter(letter)).unwrap_or(text.len()))
         }

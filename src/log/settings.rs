@@ -27,6 +27,7 @@ impl LogTarget {
         match self {
             Self::Stdout => std::io::stdout().is_terminal(),
             Self::Stderr => std::io::stderr().is_terminal(),
+            // A path may lead to one, but programs read what is written to a path.
             Self::File(_) | Self::None => false,
         }
     }

@@ -168,6 +168,7 @@ impl Outcomes {
     #[inline(never)]
     fn of(&self, condition: &Rc<RouteCondition>, request: RoutedRequest<'_, '_>) -> Fit {
         let mut known = self.0.borrow_mut();
+        // By identity: all patterns of a route share its condition.
         if let Some((_, fit)) = known.iter().find(|(known, _)| Rc::ptr_eq(known, condition)) {
             return *fit;
         }

@@ -31,6 +31,7 @@ pub fn scope(scope: &RuleScope, spot: Location<'_>, problems: &mut Problems) {
 
 /// Warns about a condition on a field that names the client.
 pub fn claims(condition: &Condition, spot: Location<'_>, problems: &mut Problems) {
+    // Only headers can name the client: cookies and queries are the client's own words.
     for name in condition.headers.iter().map(|field| field.name.as_str()) {
         if NAMES_THE_CLIENT.contains(&name) {
             let message = format!("any client can send any value there: `{name}`");

@@ -237,6 +237,7 @@ fn condition_before(limited: &Entry<'_>, order: &[Entry<'_>]) -> Option<Warning>
     let place = order.iter().position(|entry| std::ptr::eq(entry.pattern, limited.pattern))?;
     let taker = order[..place].iter().find(|taker| {
         let (own, other) = (&limited.pattern.host, &taker.pattern.host);
+        // On a route for every host another one may take the requests of its own host.
         let host = if *own == HostPattern::Any { other } else { own };
         let wanted = Pattern {
             host: host.clone(),

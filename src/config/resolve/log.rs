@@ -38,6 +38,7 @@ pub fn access(
     let every = spot.key("sample_rejects").key("then_every");
     let format = judge.take(spot.key("format"), format(&log.format, log.escape));
     let format = format.unwrap_or(LogFormat::Json);
+    // The default is written out by `weir config show`, beside any format.
     if log.escape != Escape::Default && !matches!(format, LogFormat::Own(_)) {
         let hint = "remove it, or write a `format` with variables, like `$remote_addr $status`";
         judge.refuse(spot.name("escape"), hinted("`escape` means nothing here", hint));
