@@ -36,6 +36,7 @@ impl ListenSocket {
     /// When it is no listening stream socket of TCP or Unix.
     pub fn of(socket: OwnedFd) -> io::Result<Self> {
         let other = |what| io::Error::new(io::ErrorKind::InvalidInput, what);
+        // A datagram socket could be passed by mistake, and its accept would fail again and again.
         if sockopt::socket_type(&socket)? != SocketType::STREAM {
             return Err(other("it is not a stream socket"));
         }

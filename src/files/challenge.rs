@@ -61,6 +61,7 @@ impl ChallengeDirectory {
         let (root, name) = (Arc::clone(&self.root), token.to_owned());
         // The directory is looked up there too, which may wait for a disk.
         let read = self.reads.clone().run(move || read(root.directory(now), name.as_bytes()));
+        // A timer of its own, as such a request is rare, and the file of a token is read whole.
         match tokio::time::timeout(READ_TIME, read).await {
             Ok(read) => read.map_err(unreadable)?,
             Err(_) => Err(timed_out()),

@@ -89,6 +89,7 @@ impl SocketFile {
     pub fn grant(&self, settings: SocketFileSettings) -> io::Result<()> {
         // Opened once and changed by its descriptor: who may write to the folder could put a link
         // to any file at the path meanwhile.
+        // A path alone, as the socket itself cannot be opened for reading.
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(CWD, &*self.path, flags, Mode::empty())?;
         let opened = fstat(&file)?;
@@ -137,6 +138,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     if !is_socket(&found) {
         return Err(not_a_socket());
     }
+    // Only a connection shows whether a process listens: the file stays when its process is killed.
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     // A listener whose backlog is full would keep the connect waiting.
     probe.set_nonblocking(true)?;

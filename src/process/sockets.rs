@@ -96,6 +96,8 @@ impl Opening<'_> {
                 outcome => outcome,
             },
             ListenAddress::Unix(_) | ListenAddress::Inherited(_) => {
+                // The address of an inherited socket has no file of weir's: its maker decides who
+                // may connect.
                 let permissions = settings.map(|listener| listener.file).unwrap_or_default();
                 let shared = self
                     .shared(&address, permissions, handed)
@@ -200,6 +202,7 @@ pub fn tune<'a>(
 ) -> Result<(), StartError> {
     let tune = |Listening { address, socket }: &Listening| {
         // The options are those of TCP.
+        // A Unix socket has no delays, and the kernel knows when its peer is gone.
         let Some(socket) = socket.tcp() else { return Ok(()) };
         let defers = doors.get(address).is_some_and(|door| !door.proxy_protocol);
         listener::tune(socket, write, defers)

@@ -270,6 +270,8 @@ impl Template {
     /// Returns true if the value would name someone, and no one is known.
     fn names_no_one(&self, facts: &EditContext<'_>) -> bool {
         let Kept::Pieces(pieces) = &self.0 else { return false };
+        // A value that is half filled would be worse than none: `user=` may mean every user to a
+        // service.
         pieces.iter().any(|piece| match piece {
             Piece::User => facts.user.is_none(),
             Piece::TlsFingerprint => facts.tls_client.is_none(),

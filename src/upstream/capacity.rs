@@ -68,6 +68,8 @@ impl Capacity {
     /// Joins the line, if fewer than `max` wait.
     pub fn join(&self, max: usize) -> Option<Waiting<'_>> {
         let more = |waiting: usize| (waiting < max).then_some(waiting + 1);
+        // Check and increment are one step: requests of several workers join at the same time, and
+        // the line must not become longer than its limit.
         let joined = self.waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
         joined.ok().map(|before| Waiting { capacity: self, is_first: before == 0 })
     }
@@ -89,6 +91,8 @@ impl Drop for Waiting<'_> {
 impl Capacity {
     fn wake(&self) {
         // A wake without a waiting request would be kept, and wake a later one for nothing.
+        // One wake for one place: the others in the line keep their order, and do not all look for
+        // the same place.
         if self.has_waiting() {
             self.freed.notify_one();
         }

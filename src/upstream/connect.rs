@@ -53,6 +53,8 @@ async fn tcp(address: SocketAddr) -> io::Result<BoxedIo> {
 }
 
 async fn unix(path: &Path) -> io::Result<BoxedIo> {
+    // A Unix socket has neither keep-alive nor delays to set: the kernel knows when the other end
+    // is gone.
     loop {
         match UnixStream::connect(path).await {
             Ok(stream) => return Ok(Box::new(stream)),

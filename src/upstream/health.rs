@@ -101,6 +101,7 @@ impl Health {
             ended.max(faults.returned)
         });
         let elapsed = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        // From here on no request takes the lock, until the address was away again.
         if elapsed >= slow_start {
             // An ejection in between sets it again, behind this look.
             self.warming.store(false, Ordering::Relaxed);

@@ -62,6 +62,8 @@ impl ServerCertVerifier for PinnedVerifier {
     ) -> Result<ServerCertVerified, Error> {
         let shown = digest(&SHA256, end_entity);
         if !self.fingerprints.iter().any(|pinned| pinned == shown.as_ref()) {
+            // It is reported as an untrusted certificate, so that the request is not held: the next
+            // handshake would end the same way.
             let cause = CertificateError::ApplicationVerificationFailure;
             return Err(Error::InvalidCertificate(cause));
         }

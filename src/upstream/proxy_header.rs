@@ -45,6 +45,8 @@ impl Introduction {
         let sockets = self.sockets.clone();
         let introduced = tower::service_fn(move |address: Arc<Address>| {
             let (header, sockets) = (Arc::clone(&header), sockets.clone());
+            // Written with the connection and not with the first request: the endpoint reads it
+            // before it begins a TLS handshake.
             async move {
                 let mut stream = sockets.oneshot(address).await?;
                 stream.write_all(&header).await?;
@@ -78,6 +80,7 @@ fn text(client: Option<SocketAddr>) -> String {
     match client {
         None => "PROXY UNKNOWN\r\n".to_owned(),
         Some(client) => {
+            // The target must have the family of the source, or the line is malformed.
             let (family, target) = match client.ip() {
                 IpAddr::V4(_) => ("TCP4", "0.0.0.0"),
                 IpAddr::V6(_) => ("TCP6", "::"),

@@ -90,6 +90,8 @@ impl Sticky {
     /// # Errors
     /// When there is neither a secret nor a random number.
     pub fn new(settings: &StickySettings, upstream: &Arc<str>) -> Result<Self, NoStickyKey> {
+        // The key of the process is the same for all upstreams and configurations, so that a reload
+        // does not send clients elsewhere.
         let key = match &settings.secret {
             Some(secret) => DigestKey::of(secret.0.as_bytes()),
             None => DigestKey::of(process_secret()?),
@@ -110,6 +112,8 @@ impl Sticky {
     #[must_use]
     pub fn presented<'a>(&self, headers: &'a HeaderList) -> Option<&'a [u8]> {
         let name = self.settings.cookie.as_bytes();
+        // A quoted value is none of weir's own, and leads nowhere, as any other that was not made
+        // here.
         let named = |pair: &'a [u8]| pair.trim_ascii().strip_prefix(name)?.strip_prefix(b"=");
         headers
             .get_all(KnownName::Cookie)

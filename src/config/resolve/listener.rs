@@ -220,6 +220,7 @@ fn client_auth(
         }
         found.push((name, *auth));
     }
+    // Verified as if it were required: the files must be usable whatever the requirement is.
     let settings = ClientAuthSettings {
         ca: ca.into(),
         crl: tls.client_crl.as_ref().map(Into::into),

@@ -230,6 +230,7 @@ fn sticky(
         let message = format!("the secret has fewer than {LEAST_SECRET} bytes");
         judge.refuse(spot.key("secret"), hinted(message, hint));
     }
+    // The secret is kept as it is: its digest is made when the upstream is loaded, not here.
     StickySettings {
         cookie: written.cookie.as_str().into(),
         secret: written.secret.as_deref().map(|secret| StickySecret(secret.into())),

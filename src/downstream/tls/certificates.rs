@@ -161,6 +161,8 @@ impl Certificates {
         if let [only] = set {
             return Some(*only);
         }
+        // Asked of the key itself, which knows the schemes of its kind and size; for TLS 1.2 the
+        // library has left out those that no common cipher suite can use.
         let signs = |index: &&usize, scheme| self.keys[**index].key.choose_scheme(&[scheme]);
         let first = |scheme: &SignatureScheme| {
             set.iter().find(|index| signs(index, *scheme).is_some()).copied()

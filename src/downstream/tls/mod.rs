@@ -140,6 +140,7 @@ impl Tls {
         let config = current.config(name.as_deref())?;
         let stream = Box::pin(start.into_stream(config)).await?;
         let (_, session) = stream.get_ref();
+        // Of a resumed session too: the library keeps the chain that was verified when it began.
         let shown = session.peer_certificates().and_then(|chain| chain.first());
         let secured = TlsInfo {
             name,
