@@ -6,6 +6,7 @@ const CLASS_SIGNS: &str = "[]\\^-&~";
 /// Expression of what does not begin with one of these texts, which are not empty.
 #[must_use]
 pub fn none_of(texts: &[&str]) -> String {
+    // In order, so that texts with one beginning share its branch.
     let mut firsts: Vec<char> = texts.iter().filter_map(|text| text.chars().next()).collect();
     firsts.sort_unstable();
     firsts.dedup();
@@ -37,6 +38,7 @@ fn of(is_member: impl Fn(u8) -> bool) -> [bool; 256] {
 /// Bytes of `\d` and the like.
 #[must_use]
 pub fn perl(letter: char) -> Option<[bool; 256]> {
+    // ASCII only: nginx compiles expressions without UTF.
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     // Rust leaves out the vertical tab, PCRE does not.
     let is_space = |byte: u8| byte.is_ascii_whitespace() || byte == 0x0b;

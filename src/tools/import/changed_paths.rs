@@ -36,6 +36,7 @@ impl<'a> Scope<'_, 'a> {
         for redirect in plan.redirects {
             self.add(location, redirect, Turn::Last);
         }
+        // Redirects for a part of the paths leave the location as it is.
         let Some(change) = plan.change else {
             return self.route(state, route, level, Some(location));
         };
@@ -77,9 +78,11 @@ impl<'a> Scope<'_, 'a> {
         if route.is_closed {
             return route;
         }
+        // weir changes a path once, and a file's name is the path itself.
         if route.rewrite.is_some() || route.files.is_some() {
             return closed(route, "its path changes twice");
         }
+        // A response has no use for the path.
         if route.action.is_none() {
             route.rewrite = Some(rewrite);
         }
@@ -88,6 +91,7 @@ impl<'a> Scope<'_, 'a> {
 
     /// Plans the redirects and `rewrite` directives of the server, which come before its locations.
     pub fn rewrites_of_server(&mut self, state: &mut Translation<'a>) {
+        // A map of paths is asked by an `if`, which comes before locations too.
         for (directive, route) in redirect_maps::redirects(state, self.server) {
             let level = self.server.level.clone();
             let route = self.redirected(state, route, &level);

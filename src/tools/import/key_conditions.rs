@@ -116,6 +116,7 @@ fn test(source: &str, rows: &[MapRow<'_>], is_alone: bool) -> Option<String> {
     if let [MapRow { pattern: "", .. }] = rows {
         return Some(format!("{kind}: {{ {name}: false }}"));
     }
+    // One test must hold, as one row does.
     let tests: Vec<String> = rows.iter().map(MapRow::test).collect::<Option<_>>()?;
     let tests = match &tests[..] {
         [one] => one.clone(),

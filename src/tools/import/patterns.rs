@@ -162,6 +162,7 @@ fn of_inner_prefix(
         || around.has_middle;
     let half = is_half.then(|| "only some of the expressions come before it".to_owned());
     // nginx looks within the longest prefix of the server only.
+    // The outer location is not the longest prefix for its requests then.
     let outer = around.location.modifier_and_path().1;
     let is_nearer = |other: &&Directive| {
         let (kind, other) = other.modifier_and_path();
@@ -196,6 +197,7 @@ fn of_inner_expression(
         (begin, Some("weir cannot join it with the path around it".to_owned()))
     };
     // A longer prefix beside the outer one keeps its requests from this expression.
+    // `^~` stays `over_regex` here, and keeps its requests by that.
     let takes_away = |other: &&Directive| {
         let (kind, text) = other.modifier_and_path();
         kind.is_empty() && text.len() > prefix.len() && text.starts_with(prefix)

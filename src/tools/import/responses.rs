@@ -68,6 +68,7 @@ pub fn with_groups(
         _ => return None,
     };
     let text = braced(pieces(text));
+    // Groups are of the path, so the host has to be known without them.
     let (origin, path) = split(&text);
     let origin =
         origin.map_or(Ok(String::new()), |origin| target(origin).map(|found| found.0)).ok()?;

@@ -271,6 +271,7 @@ fn owner<'a>(
     if change.has_variables && prefixes().any(is_longer) {
         return Err(refused());
     }
+    // As nginx chooses: the exact path, then the longest prefix.
     let takes = |one: &&Directive| match one.modifier_and_path() {
         ("=", text) => !change.has_variables && text == to,
         (_, text) => to.starts_with(text),
@@ -286,6 +287,7 @@ fn owner<'a>(
         let is_apart = !begin.starts_with(to.as_str()) && !to.starts_with(begin);
         return if is_apart { Ok(None) } else { Err(refused()) };
     }
+    // A second change of the path, or a choice, is more than one route says.
     let has_more =
         ["rewrite", "location", "if"].iter().any(|name| found.named(name).next().is_some());
     if has_more { Err(refused()) } else { Ok(Some(found)) }

@@ -100,6 +100,7 @@ fn beside_index(
     location: Option<&Directive>,
     plan: &mut FilesPlan,
 ) -> Result<(), String> {
+    // Without `index` both servers look for this name.
     let default = ["index.html".to_owned()];
     let names = if plan.index.is_empty() { &default[..] } else { &plan.index[..] };
     let own = location.map(|location| location.id);
@@ -285,6 +286,7 @@ fn is_below(
         let (kind, text) = other.modifier_and_path();
         (kind == "=", text.len())
     };
+    // An expression comes before the prefix that owns the page.
     let is_taken = all_locations(&server.locations).iter().any(|other| {
         let (kind, text) = other.modifier_and_path();
         let is_own = location.is_some_and(|location| location.id == other.id);

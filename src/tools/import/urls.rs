@@ -27,6 +27,7 @@ pub fn target(text: &str) -> Result<(String, Option<&'static str>), String> {
             "request_uri" => "{path}{query}",
             "uri" | "document_uri" => "{path}",
             "is_args" => {
+                // Both together are one query with its sign.
                 let is_query = |next: &ValuePiece| matches!(next, ValuePiece::Variable(name) if name == "args" || name == "query_string");
                 if rest.next_if(is_query).is_none() {
                     return Err(format!("`{text}` has `$is_args` without `$args`"));

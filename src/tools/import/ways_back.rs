@@ -83,6 +83,7 @@ impl WayBack {
         });
         // A cookie may get more attributes: `/ "/; secure"`.
         let is_path = |path: &str| path.starts_with('/') && !path.contains([' ', ';', '$']);
+        // A slash at the end is on both sides or on none: whole segments change.
         let bare = |path: &str| path.trim_end_matches('/').to_owned();
         is_own
             && is_asked

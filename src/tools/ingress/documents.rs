@@ -79,6 +79,7 @@ pub fn read(paths: &[PathBuf]) -> Result<IngressFiles, Problems> {
     // Problems own their texts, to show the lines.
     let sources = files.sources.iter();
     let sources = sources.map(|one| SourceText { name: one.name.clone(), text: one.text.clone() });
+    // All problems of all files in one run, as `weir check` has them.
     let mut problems = Problems::new(sources.collect());
     for (source, file) in files.sources.iter().enumerate() {
         for (start, text) in parts(&file.text) {

@@ -47,6 +47,7 @@ pub fn listeners(state: &mut IngressState<'_>, objects: &Objects) {
     if redirecting > 0 && !(is_all && has_tls) {
         remarks.add("some Ingresses redirect to https, and `redirect` is for a whole listener");
     }
+    // A listener redirects all of its requests or none.
     let keys = match is_all && has_tls {
         true => vec![("redirect", "https".to_owned())],
         false => Vec::new(),

@@ -70,7 +70,9 @@ fn head(state: &mut IngressState<'_>) {
 
 /// Declares the upstream of closed routes.
 fn finish(state: &mut IngressState<'_>) {
+    // The ConfigMap of the controller may have another status, and is in no file.
     state.plan.reject_status = 503;
+    // weir loads no file without a route.
     if state.plan.routes.is_empty() {
         let mut remarks = Remarks::default();
         remarks.add("no Ingress that weir can serve is in the files: this is an example");

@@ -136,6 +136,7 @@ impl Objects {
         let name = name_of(tree);
         let ports = tree.get("spec").map(|spec| items(&spec.node, "ports")).unwrap_or_default();
         for port in ports {
+            // The port of the Service, not the one of its containers.
             if let Ok(number) = text(port, "port").parse() {
                 self.ports.insert((name.clone(), text(port, "name").to_owned()), number);
             }

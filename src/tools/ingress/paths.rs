@@ -167,10 +167,12 @@ fn route(
     path: &IngressPath,
     is_regex: bool,
 ) -> RoutePlan {
+    // Of the whole Ingress: each of its paths has the same one.
     let target = settings.rewrite_target.as_deref();
     let origin = state.files.short_origin(path.place);
     let mut route = settings.route.clone();
     route.remarks.origin = format!("{origin} {}", ingress.name);
+    // A route is closed for the first reason that is found.
     let mut reason = settings.closed.clone();
     // `Exact` with a new path has an expression there too.
     let disguised = prefix(&path.path, target).filter(|_| path.kind != "Exact" || target.is_some());
@@ -251,6 +253,7 @@ fn upstream(
     }
     let lines = lines(&settings.lines);
     let endpoints = vec![EndpointPlan::at(url)];
+    // Paths of one Service with the same settings share its connections.
     let known = &state.plan.upstreams;
     if let Some(same) = known.iter().find(|one| one.endpoints == endpoints && one.lines == lines) {
         return Ok(same.name.clone());
@@ -286,6 +289,7 @@ fn app_root(
     let Some(to) = settings.app_root.as_deref() else { return };
     let line = format!("redirect: {{ to: {}, status: 302 }}", quoted_always(to));
     let hosts: HashSet<&Option<String>> = ingress.paths.iter().map(|path| &path.host).collect();
+    // In an order that does not change from one run to the next.
     let mut hosts: Vec<_> = hosts.into_iter().cloned().collect();
     hosts.sort();
     for host in hosts {

@@ -53,6 +53,7 @@ const CARRIED: Outcome = Ok((Treatment::Carried, ""));
 /// Reads the annotations of an Ingress.
 pub fn settings(state: &mut IngressState<'_>, ingress: &Ingress) -> IngressSettings {
     let mut found = IngressSettings::default();
+    // First, since an annotation alone does not say what the others make of it.
     limits(state, ingress, &mut found);
     for annotation in &ingress.annotations {
         let outcome = plan(state, ingress, annotation, &mut found);
@@ -333,6 +334,7 @@ fn auth(ingress: &Ingress, url: &str, guard: &mut GuardPlan) -> Outcome {
     };
     let end = url.len() - rest.len() + rest.find('/').unwrap_or(rest.len());
     let path = if end == url.len() { "/" } else { &url[end..] };
+    // Names of fields are compared without case.
     let fields = ingress.annotation("auth-response-headers");
     let fields = fields.map(|fields| list(&fields.value).map(str::to_ascii_lowercase).collect());
     guard.auth = Some(AuthPlan {

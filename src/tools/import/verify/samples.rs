@@ -53,6 +53,7 @@ fn texts(hir: &Hir) -> Vec<String> {
         }
         HirKind::Repetition(repetition) => {
             let most = repetition.max.unwrap_or(u32::MAX);
+            // Once where it may be left out: then the sign is seen in its place.
             let times = repetition.min.max(1).min(most).min(64) as usize;
             texts(&repetition.sub).iter().map(|text| text.repeat(times)).collect()
         }
@@ -79,6 +80,7 @@ fn sign(class: &Class) -> char {
             u8::try_from(letter).is_ok_and(|byte| (range.start()..=range.end()).contains(&byte))
         }),
     };
+    // Letters first: a sign could divide the path, or be encoded in it.
     let preferred = ('a'..='z').chain('0'..='9').chain('A'..='Z').chain(['-', '_', '.', '/']);
     preferred.into_iter().find(|letter| has(*letter)).unwrap_or('~')
 }
