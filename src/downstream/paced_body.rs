@@ -1,7 +1,7 @@
 //! Response body of a limited rate, as nginx's `limit_rate`.
 //!
 //! Guarantee: `t` after the first byte was asked for, at most `after + rate * t` bytes were given on,
-//! and no fewer once they are there, but for [`TURN`] of the rate.
+//! and no fewer once they are there, but for `TURN` of the rate.
 
 use std::{
     num::NonZeroU64,

@@ -1,7 +1,7 @@
 //! Files of an ACME client that prove the control of a host (RFC 8555, section 8.3).
 //!
 //! Guarantees: a name is a token and no path, the file is a regular one in the directory itself, and
-//! no link is followed. A file longer than [`MAX_BYTES`] is not read. At most [`MAX_READS`] are read
+//! no link is followed. A file longer than `MAX_BYTES` is not read. At most `MAX_READS` are read
 //! at a time, each within [`READ_TIME`].
 
 use std::{fs::File, io::Read, os::fd::AsFd, path::Path, sync::Arc, time::Duration};
