@@ -39,6 +39,7 @@ use crate::{
         fields::awaits_continue,
         framing::{
             Flaw,
+            body::BodyDecoder,
             request_head::{HeadReader, RequestHead},
             response_head::ResponseForm,
         },
@@ -132,6 +133,13 @@ where
     }
 }
 
+/// End of a connection whose client is gone, or gets no response.
+#[cold]
+fn gone(cause: &str) -> Ended {
+    tracing::debug!(%cause, "a connection ended");
+    Ended::Gone
+}
+
 /// Text of an error that ends a connection, which few do.
 #[cold]
 fn described(cause: &impl std::fmt::Display) -> String {
@@ -214,20 +222,13 @@ where
         Poll::Ready(Err(ended))
     }
 
-    /// Has one request handled, and writes its response. None if another request may follow.
+    /// Has one request handled, and writes its response. None if another request may follow. What is
+    /// made here stays here: each move of a response costs as much as reading a field.
     async fn exchange(&self, head: RequestHead) -> Option<Ended> {
         let conn = self.conn;
-        let form = ResponseForm::of(&head.parts, head.persists);
+        let mut form = ResponseForm::of(&head.parts, head.persists);
         let client_closes = head.closes;
-        let (body, upload) = match head.body.has_ended() {
-            true => (IncomingBody::Nothing, None),
-            false => {
-                let awaits = form.reads_chunks && awaits_continue(&head.parts.headers);
-                let state = BodyState::new(awaits);
-                let body = ConnectionBody::new(conn, head.body, &state);
-                (IncomingBody::Connection(body), Some(state))
-            }
-        };
+        let (body, upload) = self.incoming(head.body, form, &head.parts);
         let mut writer = ResponseWriter::new(conn);
         // One that does not know chunks speaks HTTP/1.0, which has no interim responses.
         conn.interim().begin(form.reads_chunks);
@@ -249,33 +250,12 @@ where
             })
             .await
         };
-        let response = match handled {
+        let Response { head, body } = match handled {
             Ok(response) => response,
-            Err(cause) => {
-                tracing::debug!(%cause, "a connection ended");
-                return Some(Ended::Gone);
-            }
+            Err(cause) => return Some(gone(&cause)),
         };
-        self.respond(response, form, upload, writer, client_closes).await
-    }
-
-    async fn respond(
-        &self,
-        response: Response<B>,
-        mut form: ResponseForm,
-        upload: Option<Rc<BodyState>>,
-        mut writer: ResponseWriter,
-        client_closes: bool,
-    ) -> Option<Ended> {
-        let conn = self.conn;
         conn.interim().end();
-        form.persists &= !conn.state().is_draining();
-        if let Some(upload) = &upload {
-            upload.respond();
-            // Without a reader the rest would be taken for the next request.
-            form.persists &= upload.has_ended() || upload.poll_over().is_pending();
-        }
-        let Response { head, body } = response;
+        form.persists &= self.may_persist(upload.as_deref());
         let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
         let persists = writer.begin(&form, &head, &body);
         drop(head);
@@ -284,29 +264,46 @@ where
             self.poll_respond(&mut body, upload.as_deref(), &mut writer, context)
         });
         if let Err(cause) = written.await {
-            tracing::debug!(%cause, "a connection ended");
-            return Some(Ended::Gone);
+            return Some(gone(&cause));
+        }
+        if let Some(upload) = upload.as_ref().filter(|_| persists && !switches) {
+            poll_fn(|_| upload.poll_over()).await;
         }
         if switches {
             let early = conn.has_ahead();
             return Some(if early { Ended::Closing { owes: true } } else { Ended::Switched });
         }
-        let is_whole = match &upload {
-            None => true,
-            Some(upload) if persists => {
-                poll_fn(|_| upload.poll_over()).await;
-                upload.has_ended()
-            }
-            Some(upload) => upload.has_ended(),
-        };
+        let is_whole = upload.is_none_or(|upload| upload.has_ended());
         let owes = !is_whole || conn.has_ahead();
         if !owes && client_closes && writer.size() <= AT_ONCE {
             return Some(Ended::Finished);
         }
-        if !persists || !is_whole {
-            return Some(Ended::Closing { owes });
+        (!persists || !is_whole).then_some(Ended::Closing { owes })
+    }
+
+    /// Body of a request, and its state if there is one.
+    fn incoming(
+        &self,
+        body: BodyDecoder,
+        form: ResponseForm,
+        parts: &RequestParts,
+    ) -> (IncomingBody, Option<Rc<BodyState>>) {
+        if body.has_ended() {
+            return (IncomingBody::Nothing, None);
         }
-        None
+        let state = BodyState::new(form.reads_chunks && awaits_continue(&parts.headers));
+        let body = ConnectionBody::new(self.conn, body, &state);
+        (IncomingBody::Connection(body), Some(state))
+    }
+
+    /// Returns true if the connection may carry another request behind the response that begins.
+    fn may_persist(&self, upload: Option<&BodyState>) -> bool {
+        if let Some(upload) = upload {
+            upload.respond();
+        }
+        // Without a reader the rest of a body would be taken for the next request.
+        let is_read = upload.is_none_or(|it| it.has_ended() || it.poll_over().is_pending());
+        is_read && !self.conn.state().is_draining()
     }
 
     /// Takes the body of a response and writes it, until all of it is on its way.
