@@ -21,6 +21,15 @@ use crate::{
     runtime::{clock::Clock, decimal::write_number},
 };
 
+/// Style of pages, for light and dark screens of any width. A page names nothing else to load, so it
+/// also shows while its server is down.
+const STYLE: &str = "<style>:root{color-scheme:light dark;--ink:#1c2733;--soft:#5a6672;--paper:\
+    #f6f7f8}@media(prefers-color-scheme:dark){:root{--ink:#e7ebee;--soft:#9aa6b1;--paper:#14191e}}\
+    body{margin:0;min-height:100vh;display:grid;place-items:center;background:var(--paper);color:\
+    var(--ink);font:1.0625rem/1.6 system-ui,sans-serif}main{padding:2rem;max-width:32rem}h1{margin:\
+    0 0 1rem;font-size:1.75rem;line-height:1.25}p{margin:.25rem 0;overflow-wrap:anywhere}.status{\
+    color:var(--soft);font-variant-numeric:tabular-nums}</style>";
+
 /// Body of a reject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -260,13 +269,14 @@ impl<'a> ErrorBody<'a> {
     fn html(&self) -> (String, String) {
         let (status, title, detail) = (self.status.as_u16(), self.title(), self.detail);
         let page = format!(
-            "<!doctype html><meta charset=utf-8><title>{status} {title}</title><h1>{status} \
-            {title}</h1><p>{detail}."
+            "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport \
+            content=\"width=device-width\"><title>{status} {title}</title>{STYLE}<main><p \
+            class=status>{status}<h1>{title}</h1><p>{detail}."
         );
         if self.has_retry {
-            (page + " Retry in ", " ms.</p>".to_owned())
+            (page + "<p>Retry in ", " ms.</main>\n".to_owned())
         } else {
-            (page + "</p>", String::new())
+            (page + "</main>\n", String::new())
         }
     }
 }

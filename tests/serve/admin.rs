@@ -1,6 +1,9 @@
 //! The operator's listener, and the command that speaks to it.
 
-use std::net::{SocketAddr, TcpListener};
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    sync::atomic::{AtomicU8, Ordering},
+};
 
 use crate::{
     http1::{Client, get},
@@ -8,11 +11,12 @@ use crate::{
     upstream::noting,
 };
 
-/// A proxy with an operator's listener on a port that was free a moment ago; another one is looked
-/// for if it no longer is.
+/// A proxy with an operator's listener on a port that is free. It stays so, as no other test uses a
+/// loopback address of its own, and no connection begins there.
 fn with_admin(upstream: SocketAddr) -> (Weir, SocketAddr, String) {
-    let free =
-        TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+    static LAST: AtomicU8 = AtomicU8::new(0);
+    let own = Ipv4Addr::new(127, 88, 0, 1 + LAST.fetch_add(1, Ordering::Relaxed));
+    let free = TcpListener::bind((own, 0)).and_then(|socket| socket.local_addr()).expect("a port");
     let config = format!(
         "routes: [ {{ path: /, upstream: \"http://{upstream}\" }} ]\nadmin: {{ address: \"{free}\" }}\n"
     );
