@@ -271,10 +271,10 @@ impl<'a> ErrorBody<'a> {
         let page = format!(
             "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport \
             content=\"width=device-width\"><title>{status} {title}</title>{STYLE}<main><p \
-            class=status>{status}<h1>{title}</h1><p>{detail}."
+            class=status>{status}<h1>{title}</h1><p>{detail}.</p>"
         );
         if self.has_retry {
-            (page + "<p>Retry in ", " ms.</main>\n".to_owned())
+            (page + "<p>Retry in ", " ms.</p></main>\n".to_owned())
         } else {
             (page + "</main>\n", String::new())
         }
