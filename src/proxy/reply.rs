@@ -25,10 +25,11 @@ use crate::{
 /// also shows while its server is down.
 const STYLE: &str = "<style>:root{color-scheme:light dark;--ink:#1c2733;--soft:#5a6672;--paper:\
     #f6f7f8}@media(prefers-color-scheme:dark){:root{--ink:#e7ebee;--soft:#9aa6b1;--paper:#14191e}}\
-    body{margin:0;min-height:100vh;display:grid;place-items:center;background:var(--paper);color:\
-    var(--ink);font:1.0625rem/1.6 system-ui,sans-serif}main{padding:2rem;max-width:32rem}h1{margin:\
-    0 0 1rem;font-size:1.75rem;line-height:1.25}p{margin:.25rem 0;overflow-wrap:anywhere}.status{\
-    color:var(--soft);font-variant-numeric:tabular-nums}</style>";
+    html{background:var(--paper);color:var(--ink);font:1.0625rem/1.6 system-ui,sans-serif}body{\
+    margin:0 auto;padding:2rem;box-sizing:border-box;max-width:36rem;min-height:100vh;display:flex;\
+    flex-direction:column;justify-content:center}h1{margin:0 0 1rem;font-size:1.75rem;line-height:\
+    1.25}p{margin:.25rem 0;overflow-wrap:anywhere}.status{color:var(--soft);font-variant-numeric:\
+    tabular-nums}</style>";
 
 /// Body of a reject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -270,13 +271,13 @@ impl<'a> ErrorBody<'a> {
         let (status, title, detail) = (self.status.as_u16(), self.title(), self.detail);
         let page = format!(
             "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport \
-            content=\"width=device-width\"><title>{status} {title}</title>{STYLE}<main><p \
+            content=\"width=device-width\"><title>{status} {title}</title>{STYLE}<p \
             class=status>{status}<h1>{title}</h1><p>{detail}.</p>"
         );
         if self.has_retry {
-            (page + "<p>Retry in ", " ms.</p></main>\n".to_owned())
+            (page + "<p>Retry in ", " ms.</p>".to_owned())
         } else {
-            (page + "</main>\n", String::new())
+            (page, String::new())
         }
     }
 }
